@@ -1,0 +1,92 @@
+# Paper Lab. `make course` is all that a learner needs; `make help` lists the rest.
+#
+#   make course PYTHON=python3.12    another Python (3.11 or newer) for the environment
+#   make course INSTALLER=pip        install with pip alone; otherwise uv is tried first
+#   make build LESSONS=01            one lesson; also for `baseline`
+
+PYTHON ?= python3
+INSTALLER ?= uv
+LESSONS ?=
+SEEDS ?= 0-7
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Not to be overridden: an incomplete environment is thrown away.
+override VENV := .venv
+override BIN := $(VENV)/bin
+override STAMP := $(VENV)/.installed
+
+# Jupyter looks for kernels here first, so that `python3` is this environment's whatever else the user has installed.
+KERNELS = JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}"
+
+.PHONY: help install course lab test bench lint build baseline lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+course: install ## install, run every lesson at the profile `quick`, and write build/course/report.html
+	@$(BIN)/labkit run --profile quick
+
+lab: install ## open the lessons in JupyterLab
+	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/
+
+test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
+	@echo "== unit tests"
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks
+	@echo "== nbval: the stored notebooks, cell by cell"
+	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
+	@echo "== regression: seed 0 against tests/baselines/quick.json"
+	@$(BIN)/labkit run --profile quick --seeds 0 --out build/test
+	@$(BIN)/labkit verify --results build/test/results.json
+
+lint: install ## check style and formatting
+	@echo "== lint"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+bench: install ## measure what the README promises about speed
+	@$(BIN)/python -m pytest tests/benchmarks
+
+build: install ## build the notebooks from notebooks/source
+	@$(BIN)/labkit build $(LESSONS)
+
+baseline: install ## derive tests/baselines/quick.json from SEEDS (0-7)
+	@$(BIN)/labkit baseline --profile quick --seeds $(SEEDS) $(LESSONS)
+
+lock: ## pin the dependencies in pyproject.toml again; UPGRADE=1 takes the newest versions
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet uv
+	@build/lock/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	@if grep -n '://' requirements.lock; then echo "requirements.lock must not hold an address" >&2; exit 1; fi
+
+clean: ## remove what runs and tests have written; the environment stays
+	rm -rf build docs/_build .pytest_cache .ruff_cache .benchmarks
+	find labkit tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+install: $(STAMP)
+
+# The stamp names the folder it was made in: an environment that was moved or only half made is made anew.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+# The trap: Ctrl-C ends uv but not the shell, which would then go on with pip.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Paper Lab needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try `make PYTHON=python3.12 $(MAKECMDGOALS)`." \
+		% sys.version_info[:2])'
+	@echo "== installing into $(VENV)"
+	@if [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
+	@trap 'exit 130' INT; \
+	if ! { [ "$(INSTALLER)" = uv ] && $(BIN)/python -m pip install --quiet uv \
+			&& $(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock; }; then \
+		echo "== without uv: pip takes a few minutes"; \
+		$(BIN)/python -m pip install --require-hashes -r requirements.lock; \
+	fi
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@printf '%s' "$(CURDIR)" > $@

@@ -1,0 +1,151 @@
+"""One notebook in one process: ``python -m labkit.course.execute INPUT OUTPUT PARAMETERS_AS_JSON``.
+
+A process of its own, because papermill changes the working folder of the whole process. It exits with 0 when every cell
+ran, else with 1. On stdout it says, as one JSON object a line, which cell it begins ``{"cell": 3, "cells": 40,
+"source": "x = 1"}`` and what went wrong ``{"error": {"kind", "cell", "source", "message", "traceback"}}``; a cell's
+number is its place in the lesson's notebook, from 0, cells that papermill adds not counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from labkit.course.files import cannot_write
+from labkit.course.kernel import kill_tree
+from labkit.course.records import added_by_papermill, first_lines, where
+
+# What writing into a folder can fail with; anything else is not the output folder's fault.
+WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+PATIENCE = 24 * 3600  # seconds: a flood of output takes long to store, and the caller's time limit already bounds it
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass
+class _Follower:
+    """What papermill's callbacks tell about the run so far."""
+
+    cells: int
+    tell: Callable[[dict], None]
+    added: int = 0
+    cell: int | None = None
+    source: str = ""
+    error: dict | None = None
+
+    def on_cell_start(self, cell: Any, cell_index: int) -> None:
+        if added_by_papermill(cell):
+            self.added += 1
+            return
+        self.cell, self.source = cell_index - self.added, first_lines(cell.source)
+        self.tell({"cell": self.cell, "cells": self.cells, "source": self.source})
+
+    def on_cell_error(self, cell: Any, cell_index: int, execute_reply: dict) -> None:
+        raised = execute_reply["content"]
+        what = f"{raised['ename']}: {raised['evalue']}".strip().splitlines()[0][:300]
+        traceback = _ANSI.sub("", "\n".join(raised["traceback"]))
+        self.fail("exception", f"{what} {where(self.cell, self.source)}", traceback)
+
+    def fail(self, kind: str, message: str, traceback: str = "") -> None:
+        shown = traceback[-10_000:]
+        self.error = {"kind": kind, "cell": self.cell, "source": self.source, "message": message, "traceback": shown}
+
+
+def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict], None]) -> dict | None:
+    """Run ``notebook`` in its own folder and save it as ``output`` after each cell; returns the error, None if all ran.
+
+    Changes the working folder while it runs, so it belongs in a process of its own.
+    """
+    import papermill  # nearly two seconds to import
+    from nbclient.exceptions import DeadKernelError
+
+    notebook, output = notebook.resolve(), output.resolve()
+    follower = _Follower(len(json.loads(notebook.read_text(encoding="utf-8"))["cells"]), tell)
+    try:
+        papermill.execute_notebook(
+            _literal(notebook),
+            _literal(output),
+            parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=notebook.parent,
+            config=_connection(),
+            iopub_timeout=PATIENCE,
+            on_cell_start=follower.on_cell_start,
+            on_cell_error=follower.on_cell_error,
+        )
+    except papermill.exceptions.PapermillExecutionError:
+        pass  # on_cell_error has noted it, and sys.exit(), which papermill takes for success, as well
+    except DeadKernelError:
+        follower.fail("dead kernel", f"the kernel died {where(follower.cell, follower.source)}")
+    except OSError as error:
+        if error.errno not in WRITE_ERRORS:
+            raise
+        follower.fail("write", cannot_write(output.parent, error))
+    return follower.error
+
+
+def _literal(path: Path) -> str:
+    """The path as papermill must get it, since it takes braces for the fields of a format string."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _connection() -> Any:
+    """Talk to the kernel through sockets in the file system where there are any.
+
+    Free TCP ports are found first and bound later, so two kernels that start at the same time can choose the same one.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir
+    from traitlets.config import Config
+
+    file = Path(jupyter_runtime_dir()) / f"{uuid.uuid4().hex[:8]}.json"
+    if os.name != "posix" or len(str(file)) > 90:  # a socket's path holds about 100 bytes
+        return Config()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return Config(KernelManager={"transport": "ipc", "connection_file": str(file)})
+
+
+def _end_with_parent() -> None:
+    """Should the caller be killed, take the kernel along: nobody else would end it."""
+    parent = psutil.Process().parent()
+
+    def watch() -> None:
+        parent.wait()
+        for child in psutil.Process().children():
+            kill_tree(child.pid)
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Run as a command; see the module."""
+    _end_with_parent()
+    notebook, output, parameters = arguments
+    # The kernel inherits file descriptor 1: give it stderr, so that nothing but our lines is ever on stdout.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:
+        os.dup2(2, 1)
+
+        def tell(message: dict) -> None:
+            print(json.dumps(message), file=stdout, flush=True)
+
+        error = execute(Path(notebook), Path(output), json.loads(parameters), tell)
+        if error is not None:
+            tell({"error": error})
+    return 1 if error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

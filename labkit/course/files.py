@@ -1,0 +1,52 @@
+"""Write files so that there is the old one or the whole new one, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from labkit.course.lessons import CourseError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` beside ``path`` and rename: there is the old file or the whole new one, never half of one.
+
+    Raises CourseError when the folder cannot be written or is full, ValueError for NaN and infinities.
+    """
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like write_json, for text."""
+    with writing(path.parent):
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+            os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
+            os.replace(beside, path)
+        except BaseException:
+            os.unlink(beside)
+            raise
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a failure to write into ``folder`` into a CourseError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise CourseError(f"{cannot_write(folder, error)}.") from error
+
+
+def cannot_write(folder: Path, error: OSError) -> str:
+    """The sentence for a folder that cannot be written, without a full stop."""
+    reason = error.strerror or error
+    return f"cannot write into {folder} ({reason}): make room or unlock it, or choose another folder with --out"

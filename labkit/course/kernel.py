@@ -1,0 +1,38 @@
+"""The processes around a kernel: which kernel is started, and that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+
+FOLDERS = ("LABKIT_DATA", "LABKIT_CACHE")
+
+
+def kernel_env() -> dict[str, str]:
+    """The environment in which `python3` can only be the kernel of this Python, whatever else the user has installed.
+
+    JUPYTER_PATH is searched before every other place that may hold a kernelspec, so this environment's comes first.
+    Folders named relative to where we are become absolute, since a notebook runs in its own folder.
+    """
+    ours = str(Path(sys.prefix) / "share" / "jupyter")
+    theirs = os.environ.get("JUPYTER_PATH")
+    folders = {name: os.path.abspath(Path(os.environ[name]).expanduser()) for name in FOLDERS if os.environ.get(name)}
+    return {**os.environ, **folders, "JUPYTER_PATH": os.pathsep.join([ours, theirs] if theirs else [ours])}
+
+
+def kill_tree(pid: int) -> None:
+    """Kill the process and all below it, kernels in sessions of their own included, and wait until they are gone."""
+    try:
+        top = psutil.Process(pid)
+        family = [*top.children(recursive=True), top]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # it ended by itself meanwhile
+    psutil.wait_procs(family, timeout=10)

@@ -1,0 +1,89 @@
+"""What a run will do, checked before anything runs: one ``Job`` for each lesson at each seed."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labkit.course.lessons import PROFILES, CourseError, Lesson, notebook_path
+from labkit.course.records import RecordError, read_cells
+
+MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn accept
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run at one seed."""
+
+    lesson: str
+    profile: str
+    seed: int
+    notebook: Path  # absolute
+    executed: Path  # absolute; the folder beside it with the same name is the notebook's to write into
+    parameters: Mapping[str, Any] = field(hash=False)
+    timeout: float | None  # seconds
+
+
+def plan(
+    lessons: Sequence[Lesson],
+    profile: str,
+    seeds: Sequence[int],
+    out: Path,
+    timeout: float | None,
+    parameters: Mapping[str, Any],
+) -> list[Job]:
+    """The jobs of a run, lesson by lesson; CourseError for anything that could not work."""
+    if profile not in PROFILES:
+        raise CourseError(f"Unknown profile {profile!r}: the profiles are {', '.join(PROFILES)}.")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise CourseError(f"A run needs at least one seed, and each only once; got {list(seeds)}.")
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed <= MAX_SEED:  # `type`, since True is an int for isinstance
+            raise CourseError(f"A seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}.")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise CourseError(f"The time limit must be a positive number of seconds, got {timeout}.")
+    if reserved := {"profile", "seed"} & set(parameters):
+        option = {"profile": "--profile", "seed": "--seeds"}[min(reserved)]
+        raise CourseError(f"The parameter {min(reserved)!r} is set by {option}.")
+    for lesson in lessons:
+        known = parameter_names(lesson)
+        if unknown := [name for name in ("profile", "seed", *parameters) if name not in known]:
+            raise CourseError(f"{lesson.name} has no parameter {unknown[0]!r}: it has {', '.join(known)}.")
+    return [
+        Job(
+            lesson.name,
+            profile,
+            seed,
+            notebook_path(lesson).absolute(),
+            out / (f"{lesson.name}.ipynb" if len(seeds) == 1 else f"{lesson.name}-seed{seed}.ipynb"),
+            {"profile": profile, "seed": seed, **parameters},
+            timeout,
+        )
+        for lesson in lessons
+        for seed in seeds
+    ]
+
+
+def parameter_names(lesson: Lesson) -> list[str]:
+    """The names that the lesson's cell tagged `parameters` sets; CourseError when there is no such cell.
+
+    papermill would only warn of a name that is not among them, and run the lesson without it.
+    """
+    notebook = notebook_path(lesson)
+    if not notebook.is_file():
+        raise CourseError(f"{lesson.name} has no notebook yet: make it with `labkit build {lesson.name}`.")
+    try:
+        cells = read_cells(notebook)
+        sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        statements = ast.parse(sources[0]).body
+    except (RecordError, IndexError, SyntaxError) as error:
+        raise CourseError(
+            f"{notebook} has no readable cell tagged `parameters`: build it again with `labkit build {lesson.name}`."
+        ) from error
+    assigned = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    assigned += [s.target for s in statements if isinstance(s, ast.AnnAssign)]
+    return [target.id for target in assigned if isinstance(target, ast.Name)]

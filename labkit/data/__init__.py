@@ -1,0 +1,31 @@
+"""Every data set of the course behind one call: `labkit.data.load("mnist", profile="quick")`.
+
+Importing this is cheap; torch, numpy and the download tools are imported when data are loaded. To add a data set, write
+one module with a `load(profile) -> Dataset` and give it a name in LOADERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labkit import PROFILES
+from labkit.data import mnist
+from labkit.data.dataset import Dataset, Split
+from labkit.data.fetch import DataError, fetch
+
+__all__ = ["LOADERS", "DataError", "Dataset", "Split", "fetch", "load"]
+
+LOADERS: dict[str, Callable[[str], Dataset]] = {"mnist": mnist.load}
+
+
+def load(name: str, *, profile: str = "quick") -> Dataset:
+    """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
+
+    Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
+    not what it should be.
+    """
+    if name not in LOADERS:
+        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(sorted(LOADERS))}.")
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
+    return LOADERS[name](profile)

@@ -1,0 +1,176 @@
+"""Find a data file whose contents are known, or download it: never half of it, never an altered one.
+
+Places, in order: the folder LABKIT_DATA (only ever read), the user's cache (LABKIT_CACHE replaces it), the network.
+With LABKIT_OFFLINE=1 the network is never touched. With LABKIT_BATCH=1 no progress bar is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+TIMEOUT = (10, 30)  # seconds to connect, seconds between two pieces
+
+
+class DataError(RuntimeError):
+    """A data file is missing, damaged or out of reach; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file whose contents are known beforehand."""
+
+    path: str  # relative to LABKIT_DATA and to the cache
+    sha256: str
+    bytes: int
+
+
+def fetch(relative_path: str, *, sha256: str, bytes: int, urls: Sequence[str], also: Sequence[Known] = ()) -> Path:
+    """The path of a file with exactly these contents, checked now; downloaded into the cache where there is none.
+
+    `urls` are mirrors of the file itself, tried in turn. `also` are other forms of it (say, unpacked) that serve as
+    well where they already lie. The first form found in LABKIT_DATA decides: if it is damaged that is an error, not a
+    reason to look further. A damaged file in the cache is downloaded again. Raises DataError.
+    """
+    wanted = (Known(relative_path, sha256, bytes), *also)
+    data, cache = data_folder(), cache_folder()
+    if data and (found := _first(data, wanted)):
+        if found.problem:
+            remedy = "put the original file there, or unset LABKIT_DATA to have it downloaded"
+            raise DataError(f"{found.path} {found.problem}: {remedy}.")
+        return found.path
+    found = _first(cache, wanted)
+    if found and not found.problem:
+        return found.path
+    if _is_on("LABKIT_OFFLINE"):
+        places = f"LABKIT_DATA ({data or 'not set'}) nor in the cache {cache}"
+        lack = f"{found.path} {found.problem}" if found else f"{relative_path} is neither in {places}"
+        remedy = "put the original file there, or unset LABKIT_OFFLINE"
+        raise DataError(f"{lack}, and LABKIT_OFFLINE forbids a download: {remedy}.")
+    return _download(wanted[0], urls, cache)
+
+
+def data_folder() -> Path | None:
+    """LABKIT_DATA, or None where it is not set. Raises DataError if it is no folder."""
+    given = os.environ.get("LABKIT_DATA")
+    if not given:
+        return None
+    folder = Path(given).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"LABKIT_DATA is set to {given}, but there is no folder {folder}: correct it or unset it.")
+    return folder
+
+
+def cache_folder() -> Path:
+    """LABKIT_CACHE, or the user's cache folder for labkit. It need not exist yet."""
+    if given := os.environ.get("LABKIT_CACHE"):
+        return Path(given).expanduser().absolute()
+    import pooch
+
+    return Path(pooch.os_cache("labkit"))
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
+
+
+class _Found(NamedTuple):
+    path: Path
+    problem: str | None  # the rest of a sentence about the path; None if it is what it should be
+
+
+def _first(folder: Path, wanted: Sequence[Known]) -> _Found | None:
+    """The first of the wanted files that lies in `folder`; None if there is none."""
+    for known in wanted:
+        path = folder / known.path
+        try:
+            path.lstat()  # a dangling link lies there too, and is a problem
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return _Found(path, f"cannot be read ({error.strerror})")
+        return _Found(path, _problem(path, known))
+    return None
+
+
+def _problem(path: Path, known: Known) -> str | None:
+    """What is wrong with the file at `path`, see _Found."""
+    import pooch
+
+    try:
+        size = path.stat().st_size
+        if size != known.bytes:
+            return f"is incomplete or altered ({size:,} bytes instead of {known.bytes:,})"
+        if pooch.file_hash(path, alg="sha256") != known.sha256:
+            return f"is altered ({size:,} bytes as expected, but another sha256 checksum)"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _download(known: Known, urls: Sequence[str], cache: Path) -> Path:
+    """Fetch the file from the first mirror that gives it whole. pooch writes beside, checks the sum, and renames."""
+    from requests import RequestException
+
+    target, failures = cache / known.path, []
+    for url in urls:
+        try:
+            _retrieve(url, known, target)
+        except (RequestException, ValueError) as error:  # pooch says ValueError for a wrong checksum
+            failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
+        except OSError as error:
+            why = error.strerror or "it cannot be written"
+            raise DataError(
+                f"{known.path} cannot be stored in the cache {cache} ({why}): "
+                "make room there, or set LABKIT_CACHE to a folder that can be written."
+            ) from None
+        else:
+            return target
+    raise DataError(
+        f"{known.path} could not be downloaded ({'; '.join(failures) or 'no address is known'}): "
+        f"check the network and try again, or put the original file at {target}."
+    )
+
+
+def _retrieve(url: str, known: Known, target: Path) -> None:
+    import pooch
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=known.bytes, desc=target.name, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
+    with bar, _quiet_pooch():
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{known.sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT),
+        )
+
+
+@contextlib.contextmanager
+def _quiet_pooch() -> Iterator[None]:
+    """pooch announces each download with a line on stderr; the bar says it already."""
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    from requests import ConnectionError, HTTPError, RequestException, Timeout
+
+    if isinstance(error, HTTPError):
+        return f"it answered {error.response.status_code}"
+    if isinstance(error, (ConnectionError, Timeout)):
+        return "no connection"
+    return "the transfer broke off" if isinstance(error, RequestException) else "what it sent has another checksum"

@@ -1,0 +1,1 @@
+"""What surrounds the method inside a notebook: session, exercises, training, figures, widgets."""

@@ -1,0 +1,50 @@
+"""How a claim of a paper, and where it holds, is put into words and into a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import labkit
+
+BASELINES = Path(labkit.__file__).parent.parent / "tests" / "baselines"
+
+
+def verdict(holds: bool) -> str:
+    return "✔ holds" if holds else "✘ does not hold"
+
+
+def evidence(facts: Mapping[str, float | str]) -> str:
+    """ "AE 102.8, VAE 102.9": the numbers behind a verdict, four significant digits each."""
+    shown = (f"{key} {value if isinstance(value, str) else format(value, '.4g')}" for key, value in facts.items())
+    return ", ".join(shown)
+
+
+def recorded_elsewhere(profile: str, lesson: str) -> dict[str, dict[str, int]]:
+    """{claim text: {"holds": seeds where it held, "runs": seeds}} at a profile; empty where it was never recorded."""
+    path = BASELINES / f"{profile}.json"
+    if not path.exists():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))["lessons"].get(lesson, {}).get("claims", {})
+
+
+def count(recorded: Mapping[str, int] | None) -> str:
+    """ "✔ holds (5 of 5 seeds)", "varies: 2 of 5 seeds" or "not run"."""
+    if recorded is None:
+        return "not run"
+    held, runs = recorded["holds"], recorded["runs"]
+    return f"{verdict(bool(held))} ({held} of {runs} seeds)" if held in (0, runs) else f"varies: {held} of {runs} seeds"
+
+
+def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str:
+    """A Markdown table: every claim of this run, its evidence, and where it stands at `full` and `paper`."""
+    elsewhere = [recorded_elsewhere(other, lesson) for other in ("full", "paper")]
+    head = ["claim", "source", f"here (`{profile}`)", "evidence here", "at `full`", "at `paper`"]
+    rows = [head, ["---"] * len(head)]
+    for claim in claims:
+        counts = [count(recorded.get(claim["text"])) for recorded in elsewhere]
+        here = f"**{verdict(claim['holds'])}**"
+        rows.append([claim["text"], claim["source"], here, evidence(claim["evidence"]), *counts])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

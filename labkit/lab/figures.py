@@ -1,0 +1,92 @@
+"""Figures in one style: legible at half width, colours that the colour-blind can tell apart, never colour alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Ten colours chosen for colour-vision deficiencies: M. A. Petroff (2021), arXiv:2107.02270.
+PALETTE = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+STYLE = {
+    "font.size": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=PALETTE[:5]) + plt.cycler(linestyle=["-", "--", "-.", ":", (0, (5, 1))]),
+    "image.cmap": "gray_r",
+    "figure.constrained_layout.use": True,
+}
+
+
+def panels(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float = 3.4, **options: Any):
+    """A figure and its axes in the course's style, like plt.subplots; width and height of one panel in inches."""
+    with plt.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=(width * columns, height * rows), **options)
+
+
+def image_rows(rows: dict[str, Any], *, size: float = 0.75) -> plt.Figure:
+    """One labelled row of grey-scale images an entry: {"label": images of shape (n, 28, 28) or (n, 784) in [0, 1]}.
+
+    Shorter rows leave white space at the right; `size` is the side of an image in inches.
+    """
+    grids = [_images(images) for images in rows.values()]
+    count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:]
+    gap = 2
+    mosaic = np.zeros((len(grids) * (height + gap) - gap, count * (width + gap) - gap))
+    for i, images in enumerate(grids):
+        for j, image in enumerate(images):
+            mosaic[i * (height + gap) :, j * (width + gap) :][:height, :width] = image
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(size * count + 1, size * len(grids)))
+    ax.imshow(mosaic, vmin=0, vmax=1, cmap="gray_r", interpolation="nearest")
+    ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(grids))], list(rows))
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def scatter_classes(ax: plt.Axes, points: Any, labels: Any, *, title: str = "") -> None:
+    """Points (N, 2) coloured by class 0-9; each class's number stands at its median, so colour is not needed."""
+    points, labels = np.asarray(points), np.asarray(labels)
+    for label in np.unique(labels):
+        mine = points[labels == label]
+        ax.scatter(*mine.T, s=9, alpha=0.7, linewidths=0, color=PALETTE[label % len(PALETTE)])
+    for label in np.unique(labels):
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "linewidth": 0.8}
+        ax.text(
+            *np.median(points[labels == label], axis=0), str(label), ha="center", va="center", bbox=box, fontsize=11
+        )
+    ax.set_title(title)
+    ax.set_aspect("equal", adjustable="datalim")
+
+
+def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]]) -> None:
+    """Grouped bars with a legend; each series has a hatch of its own beside its colour."""
+    width = 0.8 / len(series)
+    for i, (label, values) in enumerate(series.items()):
+        place = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * width
+        ax.bar(
+            place, values, width, label=label, color=PALETTE[i], hatch=["", "//", "..", "xx"][i % 4], edgecolor="white"
+        )
+    ax.set_xticks(range(len(groups)), groups)
+    if len(series) > 1:
+        ax.legend(frameon=False)
+
+
+def _images(images: Any) -> np.ndarray:
+    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images, dtype=float)
+    return array.reshape(len(array), 28, 28)

@@ -1,0 +1,254 @@
+"""The lab of one lesson: profile and seed, records, claims, figures with alt text, exercises.
+
+Whatever a lesson says with a number goes through here, so that the executed notebook holds it in machine-readable form
+beside what the reader sees (MIME type `labkit.RECORD_MIME`, described in docs/records.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import io
+import json
+import math
+import os
+import platform
+import random
+import string
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import threadpoolctl
+import torch
+from IPython.display import Code, display
+
+import labkit
+from labkit.lab import claims
+from labkit.lab.exercise import Exercise, Result, check, solution
+from labkit.lab.progress import Progress
+
+THREADS = {"quick": 1, "full": 2, "paper": 2}  # fixed, since the order of a parallel sum changes its last bits
+Config = TypeVar("Config")
+_FORMATTER = string.Formatter()
+
+
+def start(lesson: str, *, profile: str = "quick", seed: int = 0) -> Lab:
+    """Check profile and seed, fix threads and seeds, and return the lesson's `Lab`; see `labkit.start`."""
+    if profile not in labkit.PROFILES:
+        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(labkit.PROFILES)}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"the seed must be a non-negative integer, got {seed!r}")
+    return Lab(lesson, profile, seed)
+
+
+class Lab:
+    """One lesson's session: `choose`, `record`, `claim`, `tell`, `show`, `check`, `hint`, `solution`, `progress`."""
+
+    def __init__(self, lesson: str, profile: str, seed: int) -> None:
+        self.lesson, self.profile, self.seed = lesson, profile, seed
+        self.device = _device(profile)
+        self.metrics: dict[str, float] = {}
+        self.claims: dict[str, dict[str, Any]] = {}
+        self.exercises = _exercises(lesson)
+        self._hints_given: dict[str, int] = {}
+        self._progress = Progress()
+        torch.set_num_threads(THREADS[profile])
+        threadpoolctl.threadpool_limits(THREADS[profile])  # of scikit-learn and NumPy
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on a GPU
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        versions = {"python": platform.python_version(), "labkit": labkit.__version__}
+        versions |= {"torch": torch.__version__, "numpy": np.__version__}
+        say = f"{lesson} at profile {profile!r}, seed {seed}, on {self.device} with {THREADS[profile]} thread(s)"
+        fields = {"lesson": lesson, "profile": profile, "seed": seed, "device": str(self.device)}
+        self._display("session", fields | {"threads": THREADS[profile], "versions": versions}, text=say)
+
+    # ---- profile and randomness -------------------------------------------------------------------------------------
+
+    def choose(self, *, quick: Config, full: Config, paper: Config) -> Config:
+        """The configuration of this run's profile; what it holds is recorded."""
+        config = {"quick": quick, "full": full, "paper": paper}[self.profile]
+        values = asdict(config) if is_dataclass(config) else {"value": config}
+        self._display("config", {"values": json.loads(json.dumps(values, default=str))}, text=repr(config))
+        return config
+
+    def generator(self, name: str) -> torch.Generator:
+        """A fresh random generator that depends on the lab's seed and on `name` alone, not on what ran before."""
+        return torch.Generator(self.device).manual_seed(self._derived_seed(name))
+
+    @contextlib.contextmanager
+    def seeded(self, name: str) -> Iterator[None]:
+        """A block in which torch's global generator has a seed of its own: for the initial weights of a model."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self._derived_seed(name))
+            yield
+
+    def _derived_seed(self, name: str) -> int:
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/{name}".encode()).digest()[:6], "big")
+
+    def checkpoint(self, name: str) -> Path | None:
+        """Where `fit` keeps a long training's state, at profile `paper` and within a run's output folder; else None."""
+        out = os.environ.get("LABKIT_OUT")
+        return (
+            Path(out, "checkpoints", f"{self.lesson}-{self.seed}-{name}.pt")
+            if out and self.profile == "paper"
+            else None
+        )
+
+    # ---- records ----------------------------------------------------------------------------------------------------
+
+    def record(self, name: str, value: float, unit: str = "") -> None:
+        """Record a number under a name like "vae/kl" and show it; from then on it stands in `metrics`.
+
+        Raises ValueError when it is not a finite number: a lesson must not go on with a NaN.
+        """
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(f"{name} is {number}: a recorded value must be finite; look at the cell that computed it")
+        self.metrics[name] = number
+        self._display(
+            "metric", {"name": name, "value": number, "unit": unit}, text=f"{name} = {number:.4g} {unit}".rstrip()
+        )
+        return number
+
+    def record_all(self, values: Mapping[str, float], unit: str = "") -> None:
+        """`record` each of several values of the same unit."""
+        for name, value in values.items():
+            self.record(name, value, unit)
+
+    def tell(self, text: str) -> None:
+        """Show Markdown whose numbers are recorded values: "the KL is {vae/kl:.1f} nats".
+
+        Raises KeyError, naming it, for a number that was not recorded.
+        """
+        missing = {name for _, name, _, _ in _FORMATTER.parse(text) if name is not None} - set(self.metrics)
+        if missing:
+            raise KeyError(f"not recorded in this lesson so far: {', '.join(sorted(missing))}")
+        said = _FORMATTER.vformat(text, (), self.metrics)
+        display({"text/markdown": said, "text/plain": said}, raw=True)
+
+    def claim(
+        self, text: str, *, holds: bool, evidence: Mapping[str, float | str], source: str, reason: str = ""
+    ) -> None:
+        """Record whether a sentence of the paper or its review holds in this run, with the numbers that say so."""
+        facts = {key: value if isinstance(value, str) else float(value) for key, value in evidence.items()}
+        claim = {"text": text, "holds": bool(holds), "evidence": facts, "source": source, "reason": reason}
+        self.claims[text] = claim
+        verdict, numbers = claims.verdict(claim["holds"]), claims.evidence(facts)
+        plain = f"{verdict}: {text} ({numbers}) [{source}] {reason}".rstrip()
+        markdown = f"**{verdict}** · {text} *({source})*<br>{numbers}" + (f"<br>{reason}" if reason else "")
+        self._display("claim", claim, text=plain, markdown=markdown)
+
+    def claims_table(self) -> None:
+        """All claims of this run beside how often each held at `full` and `paper`, where those were recorded."""
+        table = claims.table(self.claims.values(), self.lesson, self.profile)
+        display({"text/markdown": table, "text/plain": table}, raw=True)
+
+    def show(self, figure: Any, *, alt: str) -> None:
+        """Display a matplotlib figure with its alternative text, and close it. Raises ValueError for an empty alt."""
+        import matplotlib.pyplot as plt
+
+        if not alt.strip():
+            raise ValueError("a figure needs alt text: say in a sentence or two what it shows")
+        buffer = io.BytesIO()
+        # No date and no software version in the file: the same figure is the same bytes.
+        figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+        plt.close(figure)
+        data = {
+            "image/png": base64.b64encode(buffer.getvalue()).decode(),
+            "text/plain": f"Figure: {alt}",
+            labkit.RECORD_MIME: {"kind": "figure", "alt": alt},
+        }
+        display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+    # ---- exercises --------------------------------------------------------------------------------------------------
+
+    def check(self, function: Callable, name: str | None = None) -> Callable:
+        """Test the learner's function; return it when it is right, else the reference, saying plainly which.
+
+        The exercise is found by `name`, by the function's own name, or by the name it has in the notebook (a lambda,
+        say). Raises KeyError for what is no exercise of this lesson.
+        """
+        name = name or getattr(function, "__name__", "")
+        if name not in self.exercises:
+            notebook = sys._getframe(1).f_globals
+            name = next((known for known in self.exercises if notebook.get(known, self) is function), name)
+        exercise = self._exercise(name)
+        result = check(exercise, function)
+        problem = self._progress.note(self.lesson, exercise.name, result.outcome)
+        fields = {"name": result.name, "outcome": result.outcome, "checks": result.checks, "passed": result.passed}
+        self._display("exercise", fields | {"mistake": result.mistake}, text=_said(result))
+        if problem:
+            _say(problem)
+        return function if result.outcome == "correct" else exercise.reference
+
+    def hint(self, name: str) -> None:
+        """Show the next of an exercise's three hints, each more explicit than the one before."""
+        exercise = self._exercise(name)
+        given = min(self._hints_given.get(name, 0), len(exercise.hints) - 1)
+        self._hints_given[name] = given + 1
+        more = (
+            f"lab.hint({name!r}) again for more" if given + 1 < len(exercise.hints) else f"then: lab.solution({name!r})"
+        )
+        _say(f"Hint {given + 1} of {len(exercise.hints)}: {exercise.hints[given]} ({more})")
+
+    def solution(self, name: str) -> None:
+        """Show the reference: the source of the function in `labkit.papers`, the one that the lesson falls back to."""
+        exercise = self._exercise(name)
+        code = solution(exercise)
+        html = Code(code, language="python")._repr_html_()
+        display({"text/html": html, "text/plain": code}, raw=True)
+
+    def progress(self) -> None:
+        """Show which exercises of this lesson are solved; kept in one local file across sessions."""
+        rows = self._progress.table(self.lesson, self.exercises)
+        solved = sum(row.solved for row in rows)
+        lines = [f"| {row.exercise} | {'solved' if row.solved else row.latest} |" for row in rows]
+        table = "\n".join([f"| exercise | {solved} of {len(rows)} solved |", "|---|---|", *lines])
+        display({"text/markdown": table, "text/plain": table}, raw=True)
+
+    def _exercise(self, name: str) -> Exercise:
+        if name not in self.exercises:
+            known = ", ".join(self.exercises) or "none"
+            raise KeyError(f"{name!r} is no exercise of lesson {self.lesson}: its exercises are {known}")
+        return self.exercises[name]
+
+    def _display(self, kind: str, fields: dict[str, Any], *, text: str, markdown: str | None = None) -> None:
+        data: dict[str, Any] = {"text/plain": text, labkit.RECORD_MIME: {"kind": kind} | fields}
+        if markdown is not None:
+            data["text/markdown"] = markdown
+        display(data, raw=True)
+
+
+def _device(profile: str) -> torch.device:
+    """The CPU, but for `paper`: there a GPU when torch sees one."""
+    return torch.device("cuda" if profile == "paper" and torch.cuda.is_available() else "cpu")
+
+
+def _exercises(lesson: str) -> dict[str, Exercise]:
+    """The exercises of lesson "NN_paper": EXERCISES of labkit.exercises.paper."""
+    paper = lesson.partition("_")[2]
+    module = f"labkit.exercises.{paper}"
+    if not paper or importlib.util.find_spec(module) is None:
+        raise ValueError(f"unknown lesson {lesson!r}: `labkit list` shows the lessons")
+    return {exercise.name: exercise for exercise in importlib.import_module(module).EXERCISES}
+
+
+def _said(result: Result) -> str:
+    """ "not yet" is followed by the news that the lesson goes on all the same."""
+    if result.outcome != "not yet":
+        return f"{result.name}: {result.message}"
+    return f"{result.name}: not yet. {result.message} Until then the lab goes on with the reference."
+
+
+def _say(text: str) -> None:
+    display({"text/plain": text}, raw=True)

@@ -1,0 +1,109 @@
+"""A training loop that a lesson can show in one line: minibatches, progress bar, history, checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+Loss = Callable[..., Tensor]
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    *data: Tensor,
+    epochs: int,
+    batch_size: int,
+    generator: torch.Generator,
+    lr: float = 1e-3,
+    optimizer: torch.optim.Optimizer | None = None,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    checkpoint: Path | None = None,
+    label: str = "",
+) -> dict[str, list[float]]:
+    """Minimise loss(model, *batch, generator) over shuffled minibatches of `data`, tensors of one first dimension N.
+
+    `loss` returns a scalar, a mean over its batch; the optimizer is Adam with `lr` unless one is given. Returns the
+    history: "loss" per epoch, averaged over images, and whatever `evaluate()` returned after each epoch. All
+    randomness, of the shuffling and of a loss that samples, comes from `generator`.
+    With `checkpoint`, the state is written there after each epoch and a second call goes on where the first stopped.
+    Raises ValueError for empty or unequal data, a batch or epoch count below one, or a loss that is not finite.
+    """
+    size = len(data[0]) if data else 0
+    if size == 0 or any(len(tensor) != size for tensor in data):
+        raise ValueError(f"fit needs tensors of one common, non-zero length, got {[len(t) for t in data]}")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    history: dict[str, list[float]] = {"loss": []}
+    if checkpoint is not None and checkpoint.exists():
+        history = _restore(checkpoint, model, optimizer, generator)
+
+    model.train()
+    bar = tqdm(
+        total=epochs, initial=min(epochs, len(history["loss"])), desc=label, unit="epoch", disable=_nobody_watches()
+    )
+    with bar:
+        for epoch in range(len(history["loss"]), epochs):
+            history["loss"].append(_epoch(model, loss, data, size, batch_size, generator, optimizer, epoch))
+            if evaluate is not None:
+                model.eval()
+                with torch.no_grad():
+                    measured = evaluate()
+                model.train()
+                for name, value in measured.items():
+                    history.setdefault(name, []).append(value)
+            if checkpoint is not None:
+                _save(checkpoint, model, optimizer, generator, history)
+            bar.set_postfix(loss=f"{history['loss'][-1]:.4g}", refresh=False)
+            bar.update()
+    model.eval()
+    return history
+
+
+def _epoch(model, loss, data, size, batch_size, generator, optimizer, epoch) -> float:
+    """One pass over the shuffled data; the mean loss over all its images."""
+    device = data[0].device
+    total = torch.zeros((), device=device)
+    order = torch.randperm(size, generator=generator, device=generator.device).to(device)
+    for batch in order.split(batch_size):
+        value = loss(model, *(tensor[batch] for tensor in data), generator)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        total += value.detach() * len(batch)
+    mean = total.item() / size
+    if not torch.isfinite(total):
+        raise ValueError(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate or check the loss function")
+    return mean
+
+
+def _nobody_watches() -> bool:
+    return os.environ.get("LABKIT_BATCH") == "1"
+
+
+def _save(path: Path, model, optimizer, generator, history) -> None:
+    """Written beside and renamed, so that an interrupted write never leaves half a checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+        "history": history,
+    }
+    torch.save(state, beside)
+    beside.replace(path)
+
+
+def _restore(path: Path, model, optimizer, generator) -> dict[str, list[float]]:
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["generator"])
+    return state["history"]

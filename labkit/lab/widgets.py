@@ -1,0 +1,44 @@
+"""Things to play with: sliders over a pure function that draws an image. Each has a static twin in its lesson."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+import matplotlib.image
+import numpy as np
+
+
+def png(image: Any, *, scale: int = 8) -> bytes:
+    """A grey-scale image (H, W) with values in [0, 1], ink dark on white, enlarged `scale` times, as PNG bytes."""
+    array = np.asarray(image, dtype=float)
+    if array.ndim != 2:
+        raise ValueError(f"an image of shape (H, W) is needed, got shape {array.shape}")
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(
+        buffer, np.kron(array, np.ones((scale, scale))), cmap="gray_r", vmin=0, vmax=1, format="png"
+    )
+    return buffer.getvalue()
+
+
+def image_sliders(
+    render: Callable[..., Any], ranges: Mapping[str, tuple[float, float]], start: Mapping[str, float]
+) -> ipywidgets.Widget:
+    """One slider for each argument of `render`, which returns an image (H, W) in [0, 1]; moving one redraws it."""
+    sliders = {
+        name: ipywidgets.FloatSlider(
+            value=min(max(start[name], low), high), min=low, max=high, step=(high - low) / 60, description=name
+        )
+        for name, (low, high) in ranges.items()
+    }
+    view = ipywidgets.Image(format="png", width=224)
+
+    def redraw(_change: Any = None) -> None:
+        view.value = png(render(**{name: slider.value for name, slider in sliders.items()}))
+
+    for slider in sliders.values():
+        slider.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.HBox([ipywidgets.VBox(list(sliders.values())), view])

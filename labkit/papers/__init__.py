@@ -1,0 +1,1 @@
+"""One module a paper: the method itself, pure PyTorch; no I/O, no globals, no plotting."""

@@ -1,0 +1,111 @@
+"""Every exercise of every lesson: stub, common mistakes, reference, differently written answers, broken functions."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from labkit.course.lessons import load_lessons
+from labkit.lab.exercise import Exercise, Mistake, check, solution
+
+EXERCISES = [
+    pytest.param(exercise, id=f"{lesson.topic}-{exercise.name}")
+    for lesson in load_lessons()
+    for exercise in importlib.import_module(f"labkit.exercises.{lesson.topic}").EXERCISES
+]
+MISTAKES = [
+    pytest.param(param.values[0], mistake, id=f"{param.id}-{mistake.name}")
+    for param in EXERCISES
+    for mistake in param.values[0].mistakes
+]
+over_exercises = pytest.mark.parametrize("exercise", EXERCISES)
+
+
+def stub(*args, **kwargs):
+    raise NotImplementedError
+
+
+def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
+    """Functions that are wrong in ways that any exercise must survive, each with a word of what is said about it."""
+
+    def crash(*args, **kwargs):
+        raise ZeroDivisionError("inside the learner's function")
+
+    def with_nan(*args, **kwargs):
+        return torch.full_like(exercise.reference(*args, **kwargs), float("nan"))
+
+    def as_float64(*args, **kwargs):
+        return exercise.reference(*args, **kwargs).double()
+
+    def with_extra_axis(*args, **kwargs):
+        return exercise.reference(*args, **kwargs)[None, None]
+
+    return {
+        "raises": (crash, "ZeroDivisionError"),
+        "returns None": (lambda *args, **kwargs: None, "None"),
+        "returns a list": (lambda *args, **kwargs: [1.0], "list"),
+        "returns NaN": (with_nan, ""),
+        "returns float64": (as_float64, "float64"),
+        "returns another shape": (with_extra_axis, ""),
+        "takes no arguments": (lambda: None, "called"),
+        "is no function": (None, "None"),
+        "exits": (lambda *args, **kwargs: exit(1), "SystemExit"),
+    }
+
+
+@over_exercises
+def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
+    assert check(exercise, stub).outcome == "not attempted"
+
+
+@over_exercises
+def test_the_reference_is_correct_and_is_the_papers_own_function(exercise: Exercise) -> None:
+    result = check(exercise, exercise.reference)
+    assert (result.outcome, result.passed) == ("correct", len(exercise.probes))
+    assert exercise.reference.__module__.startswith("labkit.papers.")
+    assert exercise.reference.__name__ == exercise.name
+    assert solution(exercise).startswith(f"def {exercise.name}(")
+
+
+@over_exercises
+def test_differently_written_right_answers_are_correct(exercise: Exercise) -> None:
+    for answer in exercise.alternatives:
+        assert inspect.getsource(answer) != inspect.getsource(exercise.reference)
+        assert check(exercise, answer).outcome == "correct"
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_a_common_mistake_is_called_by_its_name(exercise: Exercise, mistake: Mistake) -> None:
+    result = check(exercise, mistake.function)
+    assert (result.outcome, result.mistake) == ("not yet", mistake.name)
+    assert result.message.startswith(mistake.message)
+
+
+@over_exercises
+def test_the_messages_and_hints_of_an_exercise_differ(exercise: Exercise) -> None:
+    said = [*exercise.hints, *(mistake.message for mistake in exercise.mistakes)]
+    assert len(set(said)) == len(said)
+    assert all(sentence.endswith((".", "?", ")", "]")) or "return" in sentence or "=" in sentence for sentence in said)
+
+
+@over_exercises
+def test_broken_functions_are_not_yet_right_and_the_lab_says_what_is_wrong(exercise: Exercise) -> None:
+    for what, (function, word) in broken(exercise).items():
+        result = check(exercise, function)
+        assert result.outcome == "not yet", f"{exercise.name}: a function that {what}"
+        assert word in result.message, f"{exercise.name}: a function that {what}: {result.message}"
+        assert len(result.message) > 20
+
+
+@over_exercises
+def test_checking_leaves_the_random_numbers_of_the_lesson_alone(exercise: Exercise) -> None:
+    torch.manual_seed(5)
+    undisturbed = torch.rand(3)
+    torch.manual_seed(5)
+    for mistake in exercise.mistakes:
+        check(exercise, mistake.function)
+    assert torch.equal(torch.rand(3), undisturbed)

@@ -1,0 +1,29 @@
+"""Every test here runs once for each lesson in notebooks/lessons.toml: a new lesson is held to it without new tests."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from labkit.course.lessons import Lesson, load_lessons, notebook_path
+from labkit.course.source import read_source
+
+LESSONS = load_lessons()
+
+
+@pytest.fixture(params=LESSONS, ids=[lesson.name for lesson in LESSONS])
+def lesson(request: pytest.FixtureRequest) -> Lesson:
+    return request.param
+
+
+@pytest.fixture
+def source(lesson: Lesson) -> NotebookNode:
+    """The lesson as its author wrote it."""
+    return read_source(lesson)
+
+
+@pytest.fixture
+def notebook(lesson: Lesson) -> NotebookNode:
+    """The lesson as a learner opens it, with the outputs that are stored."""
+    return nbformat.read(notebook_path(lesson), as_version=4)

@@ -1,0 +1,108 @@
+"""What the stored notebooks show: outputs, alt text, records, and no drift from their source."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from labkit import RECORD_MIME
+from labkit.course.baselines import load_baseline
+from labkit.course.comparison import compare
+from labkit.course.lessons import Lesson, notebook_path
+from labkit.course.records import read_records
+from labkit.course.source import drift
+
+COMPARED = 10  # cells that nbval holds to their stored text
+NBVAL = ["--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider"]
+
+
+def code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def figures(notebook: NotebookNode) -> list[tuple[NotebookNode, NotebookNode]]:
+    return [
+        (cell, output) for cell in code(notebook) for output in cell.outputs if "image/png" in output.get("data", {})
+    ]
+
+
+def test_the_stored_notebook_is_its_source_with_outputs(lesson: Lesson) -> None:
+    assert drift(lesson) == []
+
+
+def test_every_code_cell_ran_once_in_order_and_without_error(notebook: NotebookNode) -> None:
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert not [cell.source for cell in code(notebook) for output in cell.outputs if output.output_type == "error"]
+
+
+def test_nothing_was_said_on_stderr(notebook: NotebookNode) -> None:
+    assert not [output.text for cell in code(notebook) for output in cell.outputs if output.get("name") == "stderr"]
+
+
+def test_enough_cells_are_compared_with_what_they_said(notebook: NotebookNode) -> None:
+    compared = [cell for cell in code(notebook) if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert all(cell.outputs for cell in compared), "a cell that is to be compared says nothing"
+    assert len(compared) >= COMPARED
+
+
+@pytest.mark.parametrize(("stored", "passes"), [("2", True), ("3", False)])
+def test_nbval_fails_on_a_cell_that_says_something_else_than_stored(tmp_path: Path, stored: str, passes: bool) -> None:
+    cell = nbformat.v4.new_code_cell("print(1 + 1)", execution_count=1, metadata={"tags": ["nbval-check-output"]})
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{stored}\n")]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "P"}})
+    nbformat.write(notebook, tmp_path / "told.ipynb")
+    command = [sys.executable, "-m", "pytest", *NBVAL, "told.ipynb"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.returncode == 0) == passes, ran.stdout
+
+
+def test_every_figure_has_alt_text_where_each_reader_looks_for_it(notebook: NotebookNode) -> None:
+    assert figures(notebook)
+    for cell, output in figures(notebook):
+        alt = output.data[RECORD_MIME]["alt"]
+        assert len(alt.split()) >= 10, f"too short to replace the figure: {alt!r}"
+        assert output.metadata["image/png"]["alt"] == alt  # Jupyter's display metadata
+        assert alt in cell.metadata["mystnb"]["image"]["alt"]  # the site
+
+
+def test_images_in_the_text_have_alt_text_and_no_address(notebook: NotebookNode) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            assert "<img" not in cell.source
+            for alt, target in re.findall(r"!\[(.*?)\]\((.*?)\)", cell.source):
+                assert alt.strip()
+                assert "://" not in target
+
+
+def test_the_claims_table_lists_every_claim_of_the_run(lesson: Lesson, notebook: NotebookNode) -> None:
+    claims = read_records(notebook_path(lesson))["claims"]
+    assert len(claims) >= 5
+    assert all(claim["source"] and claim["evidence"] for claim in claims)
+    (cell,) = [cell for cell in code(notebook) if cell.source.strip() == "lab.claims_table()"]
+    table = cell.outputs[0].data["text/markdown"]
+    for claim in claims:
+        verdict = "✔ holds" if claim["holds"] else "✘ does not hold"
+        (row,) = [row for row in table.splitlines() if claim["text"] in row]
+        assert verdict in row.split("|")[3]
+    full = load_baseline("full")
+    recorded = set(full["lessons"].get(lesson.name, {}).get("claims", {})) if full else set()
+    assert {claim["text"] for claim in claims} == recorded, "the claims at `full` are not those of the lesson"
+
+
+def test_the_stored_numbers_lie_in_the_bands_of_the_baseline(lesson: Lesson) -> None:
+    records = read_records(notebook_path(lesson))
+    run = {"status": "passed", "profile": "quick", "seed": 0, "seconds": 0.0, **records}
+    baseline = load_baseline("quick")
+    only = {**baseline, "lessons": {lesson.name: baseline["lessons"][lesson.name]}}
+    results = {"schema_version": 1, "profile": "quick", "lessons": {lesson.name: run}}
+    assert compare(results, only).problems == ()
+
+
+def test_a_stored_notebook_stays_small(lesson: Lesson) -> None:
+    assert notebook_path(lesson).stat().st_size < 1_500_000
