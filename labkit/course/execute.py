@@ -28,7 +28,7 @@ from labkit.course.records import added_by_papermill, first_lines, where
 
 # What writing into a folder can fail with; anything else is not the output folder's fault.
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
-PATIENCE = 24 * 3600  # seconds: a flood of output takes long to store, and the caller's time limit already bounds it
+PATIENCE = 60  # seconds after the end of a cell in which its output must be stored; papermill's 4 are few for a flood
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -67,7 +67,7 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
     Changes the working folder while it runs, so it belongs in a process of its own.
     """
     import papermill  # nearly two seconds to import
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     notebook, output = notebook.resolve(), output.resolve()
     follower = _Follower(len(json.loads(notebook.read_text(encoding="utf-8"))["cells"]), tell)
@@ -80,7 +80,7 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
             language="python",
             progress_bar=False,
             cwd=notebook.parent,
-            config=_connection(),
+            kernel_manager_class=_kernel_manager(),
             iopub_timeout=PATIENCE,
             on_cell_start=follower.on_cell_start,
             on_cell_error=follower.on_cell_error,
@@ -89,6 +89,8 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
         pass  # on_cell_error has noted it, and sys.exit(), which papermill takes for success, as well
     except DeadKernelError:
         follower.fail("dead kernel", f"the kernel died {where(follower.cell, follower.source)}")
+    except CellTimeoutError:
+        follower.fail("output", f"more output than could be stored {where(follower.cell, follower.source)}: print less")
     except OSError as error:
         if error.errno not in WRITE_ERRORS:
             raise
@@ -101,19 +103,35 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _connection() -> Any:
-    """Talk to the kernel through sockets in the file system where there are any.
-
-    Free TCP ports are found first and bound later, so two kernels that start at the same time can choose the same one.
-    """
+def _kernel_manager() -> type:
+    """The class of a manager that starts the kernel on sockets of its own and loses nothing that it says."""
+    import zmq.asyncio
+    from jupyter_client.manager import AsyncKernelManager
     from jupyter_core.paths import jupyter_runtime_dir
-    from traitlets.config import Config
+    from traitlets import default
 
     file = Path(jupyter_runtime_dir()) / f"{uuid.uuid4().hex[:8]}.json"
-    if os.name != "posix" or len(str(file)) > 90:  # a socket's path holds about 100 bytes
-        return Config()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return Config(KernelManager={"transport": "ipc", "connection_file": str(file)})
+
+    class Manager(AsyncKernelManager):
+        def client(self, **options: Any) -> Any:
+            # By default a thousand messages may wait and the next are dropped: a record, or the one that ends a cell.
+            context = zmq.asyncio.Context()
+            context.rcvhwm = 0
+            return super().client(context=context, **options)
+
+        if os.name == "posix" and len(str(file)) < 90:  # a socket's path holds about 100 bytes
+
+            @default("transport")
+            def _by_file(self) -> str:
+                # TCP ports are found first and bound later, so two kernels that start together can choose the same one.
+                return "ipc"
+
+            @default("connection_file")
+            def _own_file(self) -> str:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                return str(file)
+
+    return Manager
 
 
 def _end_with_parent() -> None:

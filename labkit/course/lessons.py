@@ -19,6 +19,7 @@ __all__ = [
     "course_root",
     "load_lessons",
     "notebook_path",
+    "readme_table",
     "select",
     "source_path",
 ]
@@ -126,6 +127,24 @@ def notebook_path(lesson: Lesson) -> Path:
 def source_path(lesson: Lesson) -> Path:
     """The py:percent text that an author edits; the notebook is built from it."""
     return _notebooks(lesson) / "source" / f"{lesson.name}.py"
+
+
+def readme_table(lessons: Sequence[Lesson], link: str = "notebooks/{name}.ipynb") -> str:
+    """The Markdown table of the lessons in README.md; ``link`` is where a lesson's title leads, from that page."""
+    head = ["lesson", "you learn", "paper", "minutes", "level", "data"]
+    rows = [
+        [
+            f"[{lesson.number} · {lesson.title}]({link.format(name=lesson.name)})",
+            lesson.teaches,
+            lesson.paper,
+            str(lesson.minutes),
+            lesson.level,
+            lesson.data,
+        ]
+        for lesson in lessons
+    ]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _notebooks(lesson: Lesson) -> Path:

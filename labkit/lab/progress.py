@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.lab import nobody_watches
+
 VERSION = 1
 
 
@@ -47,7 +49,7 @@ class Progress:
 
     def note(self, lesson: str, exercise: str, outcome: str) -> str | None:
         """Store the outcome of a check; returns one sentence for the learner if something was in the way."""
-        if _nobody_watches():
+        if nobody_watches():
             return None
         lessons = self._read()
         if lessons is None:
@@ -65,7 +67,7 @@ class Progress:
 
     def table(self, lesson: str, exercises: Iterable[str]) -> list[Row]:
         """One row for each of `exercises`, in their order."""
-        entries = {} if _nobody_watches() else (self._read() or {}).get(lesson, {})
+        entries = {} if nobody_watches() else (self._read() or {}).get(lesson, {})
         blank = {"latest": "not attempted", "solved": False}
         return [Row(name, **(entries.get(name) or blank)) for name in exercises]
 
@@ -94,10 +96,6 @@ class Progress:
             return None
         self.problem = f"Your progress in {self.path} was damaged: it now lies in {aside.name}, and a new one begins."
         return {}
-
-
-def _nobody_watches() -> bool:
-    return os.environ.get("LABKIT_BATCH", "") not in ("", "0")
 
 
 def _lessons(text: str) -> dict[str, dict[str, dict]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import html
 import importlib
 import importlib.util
 import io
@@ -36,7 +37,6 @@ from labkit.lab.progress import Progress
 
 THREADS = {"quick": 1, "full": 2, "paper": 2}  # fixed, since the order of a parallel sum changes its last bits
 Config = TypeVar("Config")
-_FORMATTER = string.Formatter()
 
 
 def start(lesson: str, *, profile: str = "quick", seed: int = 0) -> Lab:
@@ -111,14 +111,11 @@ class Lab:
 
         Raises ValueError when it is not a finite number: a lesson must not go on with a NaN.
         """
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError(f"{name} is {number}: a recorded value must be finite; look at the cell that computed it")
+        number = _finite(name, value)
         self.metrics[name] = number
         self._display(
             "metric", {"name": name, "value": number, "unit": unit}, text=f"{name} = {number:.4g} {unit}".rstrip()
         )
-        return number
 
     def record_all(self, values: Mapping[str, float], unit: str = "") -> None:
         """`record` each of several values of the same unit."""
@@ -130,17 +127,21 @@ class Lab:
 
         Raises KeyError, naming it, for a number that was not recorded.
         """
-        missing = {name for _, name, _, _ in _FORMATTER.parse(text) if name is not None} - set(self.metrics)
+        formatter = _Names()
+        missing = {name for _, name, _, _ in formatter.parse(text) if name is not None} - set(self.metrics)
         if missing:
             raise KeyError(f"not recorded in this lesson so far: {', '.join(sorted(missing))}")
-        said = _FORMATTER.vformat(text, (), self.metrics)
+        said = formatter.vformat(text, (), self.metrics)
         display({"text/markdown": said, "text/plain": said}, raw=True)
 
     def claim(
         self, text: str, *, holds: bool, evidence: Mapping[str, float | str], source: str, reason: str = ""
     ) -> None:
-        """Record whether a sentence of the paper or its review holds in this run, with the numbers that say so."""
-        facts = {key: value if isinstance(value, str) else float(value) for key, value in evidence.items()}
+        """Record whether a sentence of the paper or its review holds in this run, with the numbers that say so.
+
+        Raises ValueError for evidence that is not a finite number (or a string).
+        """
+        facts = {key: value if isinstance(value, str) else _finite(key, value) for key, value in evidence.items()}
         claim = {"text": text, "holds": bool(holds), "evidence": facts, "source": source, "reason": reason}
         self.claims[text] = claim
         verdict, numbers = claims.verdict(claim["holds"]), claims.evidence(facts)
@@ -169,6 +170,9 @@ class Lab:
             labkit.RECORD_MIME: {"kind": "figure", "alt": alt},
         }
         display(data, raw=True, metadata={"image/png": {"alt": alt}})
+        # JupyterLab drops an image's alt text: there, its reader finds it below the figure.
+        words = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
+        display({"text/markdown": words, "text/plain": alt}, raw=True)
 
     # ---- exercises --------------------------------------------------------------------------------------------------
 
@@ -205,8 +209,8 @@ class Lab:
         """Show the reference: the source of the function in `labkit.papers`, the one that the lesson falls back to."""
         exercise = self._exercise(name)
         code = solution(exercise)
-        html = Code(code, language="python")._repr_html_()
-        display({"text/html": html, "text/plain": code}, raw=True)
+        coloured = Code(code, language="python")._repr_html_()
+        display({"text/html": coloured, "text/plain": code}, raw=True)
 
     def progress(self) -> None:
         """Show which exercises of this lesson are solved; kept in one local file across sessions."""
@@ -227,6 +231,20 @@ class Lab:
         if markdown is not None:
             data["text/markdown"] = markdown
         display(data, raw=True)
+
+
+class _Names(string.Formatter):
+    """Fills {name} by the whole name: a metric like "mask=0.5/error" is no attribute of "mask=0"."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, float]) -> tuple[float, str]:
+        return kwargs[field_name], field_name
+
+
+def _finite(name: str, value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}: a recorded value must be finite; look at the cell that computed it")
+    return number
 
 
 def _device(profile: str) -> torch.device:

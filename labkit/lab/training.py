@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+from labkit.lab import nobody_watches
 
 Loss = Callable[..., Tensor]
 
@@ -46,7 +47,7 @@ def fit(
 
     model.train()
     bar = tqdm(
-        total=epochs, initial=min(epochs, len(history["loss"])), desc=label, unit="epoch", disable=_nobody_watches()
+        total=epochs, initial=min(epochs, len(history["loss"])), desc=label, unit="epoch", disable=nobody_watches()
     )
     with bar:
         for epoch in range(len(history["loss"]), epochs):
@@ -81,10 +82,6 @@ def _epoch(model, loss, data, size, batch_size, generator, optimizer, epoch) -> 
     if not torch.isfinite(total):
         raise ValueError(f"the loss is {mean} in epoch {epoch + 1}: lower the learning rate or check the loss function")
     return mean
-
-
-def _nobody_watches() -> bool:
-    return os.environ.get("LABKIT_BATCH") == "1"
 
 
 def _save(path: Path, model, optimizer, generator, history) -> None:

@@ -194,16 +194,16 @@ class PCA(NamedTuple):
 def pca_fit(codes: Tensor, n: int = 2) -> PCA:
     """The first n principal axes of codes (N, Z), by the SVD of the centred matrix.
 
-    Raises ValueError unless 1 <= n <= Z, N >= 2 and the codes differ from each other.
+    Raises ValueError unless 1 <= n <= min(N, Z), N >= 2 and the codes differ from each other.
     """
     rows, columns = codes.shape
-    if not 1 <= n <= columns or rows < 2:
+    if not 1 <= n <= min(rows, columns) or rows < 2:
         raise ValueError(f"{n} components cannot be fitted to {rows} codes of {columns} dimensions")
+    if (codes == codes[0]).all():
+        raise ValueError("all codes are equal: they have no principal axes")
     mean = codes.mean(0)
     _, singular_values, vt = torch.linalg.svd(codes - mean, full_matrices=False)
     variance = singular_values.square()
-    if variance.sum() == 0:
-        raise ValueError("all codes are equal: they have no principal axes")
     return PCA(mean, vt[:n].T, (variance / variance.sum())[:n])
 
 

@@ -106,7 +106,7 @@ as_in_paper = {"activation": "Tanh", "optimizer": "Adagrad", "init_variance": 0.
 every = tuple(range(10))
 config = lab.choose(
     quick=Config((256, 128), 15, 64, 2e-3, held_out=(0, 1), anomaly_epochs=8, evaluated=800),
-    full=Config((512, 256), 12, 256, 2e-3, held_out=every, anomaly_epochs=3, evaluated=2000),
+    full=Config((512, 256), 12, 256, 2e-3, held_out=every, anomaly_epochs=2, evaluated=2000),
     paper=Config((500,), 100, 100, 0.02, held_out=every, anomaly_epochs=10, evaluated=5000, **as_in_paper),
 )
 

@@ -1,0 +1,132 @@
+"""Records are read from executed notebooks as the schema says, and what is malformed is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import SESSION, a_run, results_of
+
+from labkit.course import records
+from labkit.course.lessons import CourseError
+from labkit.course.records import RecordError, read_records, read_results, write_json, write_results
+
+SCHEMA = json.loads(Path(records.__file__).with_name("results.schema.json").read_text())
+METRIC = {"kind": "metric", "name": "vae/kl", "value": 12.5, "unit": "nats"}
+CLAIM = {"kind": "claim", "text": "It holds", "holds": True, "evidence": {"AE": 1}, "source": "paper", "reason": ""}
+EXERCISE = {"kind": "exercise", "name": "kl", "outcome": "not yet", "checks": 5, "passed": 3, "mistake": "sign"}
+
+Write = Callable[..., Path]
+
+
+def test_every_kind_of_record_is_read(executed: Write) -> None:
+    session = {**SESSION, "lesson": "01_one", "profile": "quick", "seed": 1}
+    config = {"kind": "config", "values": {"epochs": 2}}
+    figure = {"kind": "figure", "alt": "A cat"}
+    path = executed(session, config, METRIC, CLAIM, EXERCISE, figure, extra={"image/png": "aGk="})
+    found = read_records(path)
+    assert found == {
+        "session": {key: value for key, value in session.items() if key != "kind"},
+        "config": {"epochs": 2},
+        "metrics": {"vae/kl": {"value": 12.5, "unit": "nats"}},
+        "claims": [{key: value for key, value in CLAIM.items() if key != "kind"}],
+        "exercises": {"kl": {"outcome": "not yet", "checks": 5, "passed": 3, "mistake": "sign"}},
+        "figures": [{"alt": "A cat", "png": "aGk="}],
+        "cell_seconds": 1.5,
+    }
+
+
+def test_a_notebook_without_records_has_none(executed: Write) -> None:
+    assert read_records(executed())["session"] is None
+
+
+def test_the_last_word_on_a_claim_counts(executed: Write) -> None:
+    found = read_records(executed(CLAIM, {**CLAIM, "text": "Another"}, {**CLAIM, "holds": False}))
+    assert [(claim["text"], claim["holds"]) for claim in found["claims"]] == [("Another", True), ("It holds", False)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", None, True])
+def test_a_metric_that_is_no_finite_number_is_named(executed: Write, value: object) -> None:
+    with pytest.raises(RecordError, match=r"^recorded in cell 1 \(x = 1\): the metric 'vae/kl' .* not a finite number$"):
+        read_records(executed({**METRIC, "value": value}))
+
+
+@pytest.mark.parametrize(
+    ("malformed", "complaint"),
+    [
+        ("not an object", "unknown kind, None"),
+        ({"kind": "opinion"}, "unknown kind, 'opinion'"),
+        ({"kind": "metric", "name": "a", "value": 1.0}, "metric 'a' that is malformed: .*'unit'"),
+        ({"kind": "metric", "value": 1.0, "unit": ""}, "a metric that is malformed: .*'name'"),
+        ({**CLAIM, "holds": "yes"}, "a claim that is malformed: holds must be boolean"),
+        ({**EXERCISE, "outcome": "good"}, "exercise 'kl' that is malformed: outcome must be one of"),
+        ({"kind": "figure", "alt": ""}, "a figure that is malformed: alt must be longer"),
+        ({"kind": "session"}, "a session that is malformed"),
+    ],
+)
+def test_a_malformed_record_is_named_with_its_cell(executed: Write, malformed: object, complaint: str) -> None:
+    with pytest.raises(RecordError, match=rf"^recorded in cell 1 \(x = 1\): .*{complaint}"):
+        read_records(executed(malformed))
+
+
+def test_a_metric_has_a_name_of_its_own(executed: Write) -> None:
+    with pytest.raises(RecordError, match="'vae/kl' a second time"):
+        read_records(executed(METRIC, METRIC))
+
+
+@pytest.mark.parametrize("content", [None, "", '{"cells": [{"cell_type": "co', "[]", "{}"])
+def test_a_notebook_that_is_missing_or_cut_off_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "lost.ipynb"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecordError, match=r"lost\.ipynb cannot be read"):
+        read_records(path)
+
+
+def test_the_schema_is_one_and_accepts_results_in_both_forms() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    for results in (results_of(a_run()), results_of(a_run(0), a_run(1))):
+        jsonschema.Draft7Validator(SCHEMA).validate(results)
+
+
+def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
+    results = results_of(a_run(0), a_run(1))
+    write_results(tmp_path / "results.json", results)
+    assert read_results(tmp_path / "results.json") == results
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"status": "fine"}, {"status": "failed"}, {"seed": -1}, {"metrics": {"a": 1.0}}, {"surprise": 1}]
+)
+def test_results_that_break_the_schema_are_not_written(tmp_path: Path, wrong: dict) -> None:
+    results = results_of(a_run(**wrong))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(SCHEMA).validate(results)
+    with pytest.raises(ValueError, match="data"):
+        write_results(tmp_path / "results.json", results)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 2, "profile": "quick", "lessons": {}}'])
+def test_what_are_no_results_is_said_in_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(CourseError, match=r"does not hold results of version 1 .* run `labkit run` again"):
+        read_results(path)
+
+
+def test_writing_never_leaves_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match=r"cannot write into .*gone.* --out"):
+        write_json(tmp_path / "gone" / "results.json", {})

@@ -1,0 +1,315 @@
+"""Lessons run each in their own process: whatever one of them does, the others still run and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import SESSION, Course
+
+from labkit.course import job as job_module
+from labkit.course.job import run_job
+from labkit.course.lessons import CourseError, Lesson
+from labkit.course.plan import plan
+from labkit.course.records import read_results
+from labkit.course.run import run_lessons
+
+NOTE_PID = "import os, pathlib\npathlib.Path(os.environ['LABKIT_OUT'], 'pid').write_text(str(os.getpid()))"
+HANG = "import time\ntime.sleep(600)"
+WHERE = "tell(kind='config', values={'cwd': os.getcwd(), 'batch': os.environ['LABKIT_BATCH'], 'rate': rate})"
+
+
+def pid_in(folder: Path, patience: float = 60) -> int:
+    """The process id that a notebook noted, once it has."""
+    for _ in range(int(patience / 0.05)):
+        if (folder / "pid").exists() and (text := (folder / "pid").read_text()):
+            return int(text)
+        time.sleep(0.05)
+    raise AssertionError(f"no notebook came so far as to note its process in {folder}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process still runs; one that nobody buried does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+# ---- lessons that go wrong in every way, run together ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wreck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any], list[Any]]]:
+    """The output folder, the runs by topic, and what was watched, of one run of good and bad lessons."""
+    root = tmp_path_factory.mktemp("wreck")
+    course = Course(root / "course")
+    course.add("hangs", NOTE_PID, HANG)
+    course.add("good", "import os", WHERE, "tell(kind='metric', name='one', value=1.0, unit='')")
+    course.add("raises", "x = 1", "\n# the culprit\nraise ValueError('no luck\\nat all')")
+    course.add("dies", "import os\nos.kill(os.getpid(), 9)")
+    course.add("floods", "for i in range(5000):\n    print('x' * 99, flush=True)", "print('end')")
+    course.add("exits", "import sys\nsys.exit()", "x = 1")
+    out, seen = root / "out {x} {}", []
+    results = run_lessons(
+        course.lessons, out=out, jobs=2, timeout=20, parameters={"rate": 0.5}, watch=lambda *event: seen.append(event)
+    )
+    yield out, {name[3:]: run for name, run in results["lessons"].items()}, seen
+
+
+def test_the_other_lessons_still_run(wreck: tuple) -> None:
+    out, runs, _ = wreck
+    passed = {topic for topic, run in runs.items() if run["status"] == "passed"}
+    assert passed == {"good", "floods"}
+    assert read_results(out / "results.json")["lessons"] == {
+        name: runs[name[3:]] for name in read_results(out / "results.json")["lessons"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind", "cell", "message"),
+    [
+        ("hangs", "timeout", 3, "the time limit of 20 s ran out in cell 3 (import time): mend it or raise --timeout"),
+        ("raises", "exception", 3, "ValueError: no luck in cell 3 (# the culprit)"),
+        ("dies", "dead kernel", 2, "the kernel died in cell 2 (import os)"),
+        ("exits", "exception", 2, "SystemExit: in cell 2 (import sys)"),
+    ],
+)
+def test_the_report_names_the_cell_that_failed(wreck: tuple, topic: str, kind: str, cell: int, message: str) -> None:
+    error = wreck[1][topic]["error"]
+    assert (error["kind"], error["cell"], error["message"]) == (kind, cell, message)
+
+
+def test_a_traceback_is_kept_without_its_colours(wreck: tuple) -> None:
+    traceback = wreck[1]["raises"]["error"]["traceback"]
+    assert "ValueError: no luck\nat all" in traceback
+    assert "\x1b" not in traceback
+
+
+def test_a_dead_kernel_is_noticed_at_once(wreck: tuple) -> None:
+    assert wreck[1]["dies"]["seconds"] < 15
+
+
+def test_no_kernel_outlives_its_time_limit(wreck: tuple) -> None:
+    assert not is_alive(pid_in(wreck[0] / "01_hangs"))
+    assert not [p for p in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(p.cmdline())]
+
+
+def test_a_flood_of_output_is_stored_to_its_end(wreck: tuple) -> None:
+    cells = json.loads((wreck[0] / wreck[1]["floods"]["notebook"]).read_text())["cells"]
+    text = "".join("".join(output["text"]) for output in cells[-2]["outputs"])
+    assert text.count("x") == 5000 * 99
+
+
+def test_a_notebook_runs_in_its_own_folder_with_its_parameters(wreck: tuple) -> None:
+    out, runs, _ = wreck
+    assert runs["good"]["config"] == {"cwd": str(out.parent / "course" / "notebooks"), "batch": "1", "rate": 0.5}
+    assert runs["good"]["metrics"] == {"one": {"value": 1.0, "unit": ""}}
+    assert not (out / "02_good").exists(), "a folder in which nothing was written is not left"
+
+
+def test_who_watches_hears_of_every_cell_and_of_the_end(wreck: tuple) -> None:
+    heard = [said and said["cell"] for job, said in wreck[2] if job.lesson == "02_good"]
+    assert heard == [0, 1, 2, 3, 4, None]
+
+
+# ---- several seeds, several runs -------------------------------------------------------------------------------------
+
+
+def test_several_seeds_run_through_any_executor_and_stand_side_by_side(course: Course, tmp_path: Path) -> None:
+    lesson = course.add("seeded", "tell(kind='metric', name='seed', value=float(seed), unit='')")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        results = run_lessons([lesson], seeds=(3, 5), out=tmp_path / "out", executor=executor)
+    entry = results["lessons"][lesson.name]
+    assert entry["status"] == "passed"
+    assert [(run["seed"], run["metrics"]["seed"]["value"]) for run in entry["runs"]] == [(3, 3.0), (5, 5.0)]
+    assert all((tmp_path / "out" / run["notebook"]).is_file() for run in entry["runs"])
+
+
+def test_two_runs_at_once_need_a_folder_each(course: Course, tmp_path: Path) -> None:
+    lesson = course.add("slow", NOTE_PID, "import time\ntime.sleep(2)")
+    runs: dict[str, dict] = {}
+    first = threading.Thread(target=lambda: runs.update(one=run_lessons([lesson], out=tmp_path / "one")))
+    first.start()
+    pid_in(tmp_path / "one" / lesson.name)
+    with pytest.raises(CourseError, match=r"Another run is writing into .*one: wait for it or choose another --out"):
+        run_lessons([lesson], out=tmp_path / "one")
+    runs["two"] = run_lessons([lesson], out=tmp_path / "two")
+    first.join()
+    assert [run["lessons"][lesson.name]["status"] for run in runs.values()] == ["passed", "passed"]
+
+
+# ---- runs that are stopped -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
+    course: Course, tmp_path: Path, number: signal.Signals
+) -> None:
+    good, hangs = course.add("good"), course.add("hangs", NOTE_PID, HANG)
+    waits = course.add("waits")
+    out = tmp_path / "out"
+    process = subprocess.Popen([*course.command, "run", "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    pid = pid_in(out / hangs.name)
+
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+
+    lessons = read_results(out / "results.json")["lessons"]
+    assert lessons[good.name]["status"] == "passed"
+    if number == signal.SIGKILL:  # nobody could write any more, but what was written is whole
+        assert list(lessons) == [good.name]
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+    else:
+        assert process.returncode == 130
+        assert "Traceback" not in stderr
+        assert lessons[hangs.name]["error"]["message"] == "the run was interrupted in cell 3 (import time)"
+        assert lessons[waits.name]["error"]["kind"] == "interrupted"
+    assert not is_alive(pid)
+
+
+# ---- folders that cannot be written ----------------------------------------------------------------------------------
+
+
+def limited(size: int) -> Callable[[], None]:
+    """What makes a process unable to write a file of more than ``size`` bytes: a disk that is full, for everybody."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_folder_that_fills_up_fails_the_lesson_and_leaves_whole_results(course: Course, tmp_path: Path) -> None:
+    lesson = course.add("large", "x = 1", "print('x' * 100_000)", "x = 2")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*course.command, "run", "--out", str(out)], preexec_fn=limited(30_000), capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    error = read_results(out / "results.json")["lessons"][lesson.name]["error"]
+    assert (error["kind"], error["cell"]) == ("write", 3)
+    assert error["message"].startswith(f"cannot write into {out} (File too large): make room")
+    assert error["message"] in done.stdout
+
+
+def test_a_folder_that_is_full_is_found_before_anything_runs(course: Course, tmp_path: Path) -> None:
+    course.add("good")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*course.command, "run", "--out", str(out)], preexec_fn=limited(0), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: cannot write into {out} (File too large): make room")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (out / "results.json").exists()
+
+
+@pytest.mark.parametrize("out", ["a file", "a file/below"])
+def test_an_output_folder_that_cannot_be_one_is_named(course: Course, tmp_path: Path, out: str) -> None:
+    (tmp_path / "a file").touch()
+    with pytest.raises(CourseError, match=r"(a file is a file: --out must be a folder|cannot write into .*below)"):
+        run_lessons([course.add("good")], out=tmp_path / out)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(course: Course, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o555)
+    with pytest.raises(CourseError, match=r"cannot write into .*out \(Permission denied\)"):
+        run_lessons([course.add("good")], out=tmp_path / "out")
+
+
+# ---- what cannot work is said before anything runs -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "fast"}, "Unknown profile 'fast': the profiles are quick, full, paper"),
+        ({"seeds": (-1,)}, "whole number from 0 to 4294967295, got -1"),
+        ({"seeds": (1.5,)}, "whole number from 0 to 4294967295, got 1.5"),
+        ({"seeds": (True,)}, "got True"),
+        ({"seeds": (2**32,)}, "got 4294967296"),
+        ({"seeds": ()}, "at least one seed"),
+        ({"seeds": (1, 1)}, "each only once"),
+        ({"jobs": 0}, "at least 1, got 0"),
+        ({"timeout": 0}, "positive number of seconds, got 0"),
+        ({"timeout": float("nan")}, "positive number of seconds"),
+        ({"parameters": {"ratte": 1}}, "01_good has no parameter 'ratte': it has profile, seed, rate"),
+        ({"parameters": {"seed": 1}}, "'seed' is set by --seeds"),
+        ({"parameters": {"profile": "full"}}, "'profile' is set by --profile"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(course: Course, tmp_path: Path, arguments: dict, message: str) -> None:
+    with pytest.raises(CourseError, match=message):
+        run_lessons([course.add("good")], out=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "has no notebook yet: make it with `labkit build 01_good`"),
+        (lambda path: path.write_text('{"cells": ['), "no readable cell tagged `parameters`"),
+        (lambda path: path.write_text('{"cells": []}'), "no readable cell tagged `parameters`"),
+        (lambda path: path.write_text(path.read_text().replace("seed = 0", "sed = 0")), "has no parameter 'seed'"),
+        (lambda path: path.write_text(path.read_text().replace("seed = 0", "seed = (")), "no readable cell tagged"),
+    ],
+)
+def test_a_notebook_that_cannot_take_parameters_is_refused(
+    course: Course, tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    lesson = course.add("good")
+    spoil(course.root / "notebooks" / "01_good.ipynb")
+    with pytest.raises(CourseError, match=message):
+        run_lessons([lesson], out=tmp_path / "out")
+
+
+# ---- what a lesson recorded is held to what was asked ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([], "the lesson ran but recorded no session: does it call labkit.start?"),
+        ([{"seed": 3}], "the lesson recorded the seed 3 though 0 was asked for"),
+        ([{"profile": "full"}], "the lesson recorded the profile 'full' though 'quick' was asked for"),
+        ([{"lesson": "02_two"}], "the lesson recorded the lesson '02_two' though '01_good' was asked for"),
+    ],
+)
+def test_a_lesson_must_run_as_what_was_asked(
+    course: Course, tmp_path: Path, executed: Callable, monkeypatch: pytest.MonkeyPatch, said: list, message: str
+) -> None:
+    (job,) = plan([course.add("good")], "quick", (0,), tmp_path, None, {})
+    sessions = [{**SESSION, "lesson": "01_good", "profile": "quick", "seed": 0, **changes} for changes in said]
+    monkeypatch.setattr(job_module, "_run_child", lambda job, *_: executed(*sessions, path=job.executed) and None)
+    assert run_job(job)["error"]["message"] == message
+
+
+def test_a_record_that_cannot_be_used_fails_the_lesson_and_names_the_cell(
+    course: Course, tmp_path: Path, executed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = plan([course.add("good")], "quick", (0,), tmp_path, None, {})
+    nan = {"kind": "metric", "name": "kl", "value": "nan", "unit": ""}
+    monkeypatch.setattr(job_module, "_run_child", lambda job, *_: executed(nan, path=job.executed) and None)
+    error = run_job(job)["error"]
+    assert (error["kind"], error["cell"], error["source"]) == ("records", 1, "x = 1")
+    assert error["message"] == "recorded in cell 1 (x = 1): the metric 'kl' as 'nan', which is not a finite number"
+
+
+def test_a_child_that_cannot_start_is_a_failed_run_and_an_old_notebook_is_not_taken_for_its_own(
+    course: Course, tmp_path: Path, executed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson: Lesson = course.add("good")
+    (job,) = plan([lesson], "quick", (0,), tmp_path, None, {})
+    executed({"kind": "metric", "name": "old", "value": 1.0, "unit": ""}, path=job.executed)
+    monkeypatch.setattr(job_module.sys, "executable", "/bin/false")
+    run = run_job(replace(job, timeout=30))
+    assert run["metrics"] == {}
+    assert run["error"]["message"] == "the process that ran the notebook ended with code 1 while the kernel started"

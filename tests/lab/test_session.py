@@ -1,0 +1,482 @@
+"""The lab of a lesson: what it refuses, what it shows and what it stores in the notebook."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import threadpoolctl
+import torch
+
+import labkit
+from labkit.lab import claims, session
+from labkit.lab.session import Lab
+from labkit.papers import autoencoders as paper
+
+LESSON = "01_autoencoders"
+KL = "kl_to_standard_normal"
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_of_its_own(monkeypatch, tmp_path) -> Iterator[None]:
+    """No trace of the user's settings and progress, and after the test none of what `start` sets for the process."""
+    for variable in ("LABKIT_BATCH", "LABKIT_OUT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    ours, numpys = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(), threadpoolctl.threadpool_limits():
+        yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    random.setstate(ours)
+    np.random.set_state(numpys)
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch) -> list[SimpleNamespace]:
+    """What the lab displays, in order: `data` by MIME type, and `metadata`."""
+    outputs = []
+
+    def display(data: dict[str, Any], *, raw: bool = False, metadata: dict[str, Any] | None = None) -> None:
+        assert raw, "IPython would show the repr of the dict"
+        json.dumps(data, allow_nan=False)  # what is not JSON cannot be stored in a notebook
+        outputs.append(SimpleNamespace(data=data, metadata=metadata or {}))
+
+    monkeypatch.setattr(session, "display", display)
+    return outputs
+
+
+@pytest.fixture
+def lab(shown) -> Lab:
+    started = labkit.start(LESSON)
+    shown.clear()
+    return started
+
+
+def record_of(output: SimpleNamespace) -> dict[str, Any]:
+    return output.data[labkit.RECORD_MIME]
+
+
+def run_cell(lab: Lab, source: str) -> dict[str, Any]:
+    """The globals of a notebook after a cell."""
+    notebook = {"lab": lab, "torch": torch}
+    exec(source, notebook)
+    return notebook
+
+
+# ---- start ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ["fast", "", "Quick", None])
+def test_an_unknown_profile_is_refused_with_the_known_ones(profile: Any) -> None:
+    with pytest.raises(ValueError, match=r"^unknown profile .*: choose one of quick, full, paper$"):
+        labkit.start(LESSON, profile=profile)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "0", None])
+def test_a_seed_that_is_no_natural_number_is_refused(seed: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^the seed must be a non-negative integer, got {seed!r}$"):
+        labkit.start(LESSON, seed=seed)
+
+
+@pytest.mark.parametrize("lesson", ["99_nothing", "autoencoders", "01_", ""])
+def test_an_unknown_lesson_is_refused_with_where_to_find_the_known_ones(lesson: str) -> None:
+    with pytest.raises(ValueError, match=rf"^unknown lesson '{lesson}': `labkit list` shows the lessons$"):
+        labkit.start(lesson)
+
+
+def test_the_start_is_recorded_with_everything_that_a_rerun_needs_to_know(shown) -> None:
+    labkit.start(LESSON, seed=3)
+    (output,) = shown
+    record = record_of(output)
+    assert set(record.pop("versions")) == {"python", "labkit", "torch", "numpy"}
+    expected = {"kind": "session", "lesson": LESSON, "profile": "quick", "seed": 3, "device": "cpu", "threads": 1}
+    assert record == expected
+    assert output.data["text/plain"] == f"{LESSON} at profile 'quick', seed 3, on cpu with 1 thread(s)"
+
+
+@pytest.mark.parametrize("profile", labkit.PROFILES)
+def test_the_recorded_number_of_threads_is_the_one_that_is_used(shown, profile: str) -> None:
+    labkit.start(LESSON, profile=profile)
+    assert torch.get_num_threads() == record_of(shown[0])["threads"]
+
+
+def test_the_seed_decides_what_the_global_generators_draw() -> None:
+    def draws(seed: int) -> tuple[float, ...]:
+        labkit.start(LESSON, seed=seed)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    first, again, other = draws(1), draws(1), draws(2)
+    assert first == again
+    assert all(one != another for one, another in zip(first, other, strict=True))
+
+
+def test_only_the_profile_paper_looks_for_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    devices = {profile: session._device(profile).type for profile in labkit.PROFILES}
+    assert devices == {"quick": "cpu", "full": "cpu", "paper": "cuda"}
+
+
+# ---- profile and randomness -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int
+    hidden: tuple[int, ...] = (8, 4)
+
+
+@pytest.mark.parametrize(("profile", "epochs"), [("quick", 1), ("full", 2), ("paper", 3)])
+def test_the_profile_chooses_the_configuration_and_records_its_values(shown, profile: str, epochs: int) -> None:
+    config = labkit.start(LESSON, profile=profile).choose(quick=Config(1), full=Config(2), paper=Config(3))
+    assert config == Config(epochs)
+    assert record_of(shown[-1]) == {"kind": "config", "values": {"epochs": epochs, "hidden": [8, 4]}}
+
+
+def test_a_configuration_may_be_a_single_value(lab, shown) -> None:
+    assert lab.choose(quick=10, full=20, paper=30) == 10
+    assert record_of(shown[-1]) == {"kind": "config", "values": {"value": 10}}
+
+
+def test_a_generator_depends_on_seed_and_name_and_on_nothing_that_ran_before() -> None:
+    def draw(seed: int, name: str) -> float:
+        return torch.rand(1, generator=labkit.start(LESSON, seed=seed).generator(name)).item()
+
+    lab = labkit.start(LESSON, seed=1)
+    torch.rand(10), torch.rand(10, generator=lab.generator("vae"))
+    assert torch.rand(1, generator=lab.generator("vae")).item() == draw(1, "vae")
+    assert len({draw(1, "vae"), draw(1, "ae"), draw(2, "vae")}) == 3
+
+
+def test_a_seeded_block_draws_the_same_each_time_and_leaves_the_global_generator_as_it_was(lab) -> None:
+    def inside(name: str) -> float:
+        with lab.seeded(name):
+            return torch.rand(1).item()
+
+    state = torch.get_rng_state()
+    assert inside("weights") == inside("weights") != inside("judge")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_seeded_block_that_fails_leaves_the_global_generator_as_it_was_too(lab) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), lab.seeded("weights"):
+        torch.rand(1).div_(1 // 0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("profile", labkit.PROFILES)
+def test_training_is_checkpointed_in_the_output_folder_and_only_for_the_profile_paper(
+    monkeypatch, tmp_path, profile: str
+) -> None:
+    lab = labkit.start(LESSON, profile=profile, seed=4)
+    assert lab.checkpoint("vae") is None
+    monkeypatch.setenv("LABKIT_OUT", str(tmp_path))
+    expected = tmp_path / "checkpoints" / f"{LESSON}-4-vae.pt" if profile == "paper" else None
+    assert lab.checkpoint("vae") == expected
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [2.5, np.float32(2.5), torch.tensor(2.5)])
+def test_a_metric_is_shown_as_text_beside_its_record(lab, shown, value: Any) -> None:
+    lab.record("vae/kl", value, unit="nats")
+    (output,) = shown
+    assert output.data == {
+        "text/plain": "vae/kl = 2.5 nats",
+        "application/vnd.labkit.record+json": {"kind": "metric", "name": "vae/kl", "value": 2.5, "unit": "nats"},
+    }
+    assert lab.metrics == {"vae/kl": 2.5}
+
+
+def test_several_metrics_of_one_unit_are_recorded_one_by_one(lab, shown) -> None:
+    lab.record_all({"a": 1, "b": 2}, unit="nats")
+    assert [(record_of(output)["name"], record_of(output)["unit"]) for output in shown] == [
+        ("a", "nats"),
+        ("b", "nats"),
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(-torch.inf)])
+def test_a_metric_that_is_not_finite_is_refused_and_not_recorded(lab, shown, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^vae/kl is (nan|inf|-inf): a recorded value must be finite"):
+        lab.record("vae/kl", value)
+    assert (lab.metrics, shown) == ({}, [])
+
+
+def test_the_text_is_filled_with_recorded_values(lab, shown) -> None:
+    lab.record_all({"vae/kl": 12.345, "mask=0.5/error of AE": 99.96})
+    lab.tell("The KL is **{vae/kl:.1f}** nats, the error {mask=0.5/error of AE:.0f}; {{braces}} stay.")
+    said = "The KL is **12.3** nats, the error 100; {braces} stay."
+    assert shown[-1].data == {"text/markdown": said, "text/plain": said}
+
+
+def test_the_text_cannot_hold_a_value_that_was_not_recorded(lab, shown) -> None:
+    lab.record("vae/kl", 1)
+    shown.clear()
+    with pytest.raises(KeyError, match="not recorded in this lesson so far: ae/error, vae/rate"):
+        lab.tell("{vae/kl:.1f} {vae/rate:.1f} {ae/error}")
+    assert shown == []
+
+
+# ---- claims ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_recorded_with_its_evidence_and_shown_with_the_verdict(lab, shown) -> None:
+    evidence = {"AE": torch.tensor(1.5), "VAE": np.float64(2.25), "kind": "median"}
+    lab.claim("VAE is better.", holds=np.False_, evidence=evidence, source="review, (b)", reason="It pays for the KL.")
+    (output,) = shown
+    assert record_of(output) == {
+        "kind": "claim",
+        "text": "VAE is better.",
+        "holds": False,
+        "evidence": {"AE": 1.5, "VAE": 2.25, "kind": "median"},
+        "source": "review, (b)",
+        "reason": "It pays for the KL.",
+    }
+    for mime in ("text/plain", "text/markdown"):
+        for part in ("✘ does not hold", "VAE is better.", "AE 1.5, VAE 2.25, kind median", "It pays for the KL."):
+            assert part in output.data[mime]
+
+
+def test_a_claim_whose_evidence_is_not_finite_is_refused(lab, shown) -> None:
+    with pytest.raises(ValueError, match=r"^AE is nan: a recorded value must be finite"):
+        lab.claim("It holds.", holds=True, evidence={"AE": float("nan")}, source="review")
+    assert (lab.claims, shown) == ({}, [])
+
+
+@pytest.fixture
+def baselines(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setattr(claims, "BASELINES", tmp_path)
+    return tmp_path
+
+
+def rows(output: SimpleNamespace) -> list[list[str]]:
+    """The cells of a Markdown table, below its two head lines."""
+    assert output.data["text/markdown"] == output.data["text/plain"]
+    lines = output.data["text/markdown"].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_table_says_where_else_each_claim_was_seen_to_hold(lab, shown, baselines: Path) -> None:
+    seen = {"steady": (5, 5), "never": (0, 5), "unsteady": (2, 5)}
+    counts = {text: {"holds": holds, "runs": runs} for text, (holds, runs) in seen.items()}
+    (baselines / "full.json").write_text(json.dumps({"lessons": {LESSON: {"claims": counts}}}))
+    for text in (*seen, "new"):
+        lab.claim(text, holds=True, evidence={"AE": 1}, source="review")
+    lab.claims_table()
+    assert rows(shown[-1]) == [
+        ["steady", "review", "**✔ holds**", "AE 1", "✔ holds (5 of 5 seeds)", "not run"],
+        ["never", "review", "**✔ holds**", "AE 1", "✘ does not hold (0 of 5 seeds)", "not run"],
+        ["unsteady", "review", "**✔ holds**", "AE 1", "varies: 2 of 5 seeds", "not run"],
+        ["new", "review", "**✔ holds**", "AE 1", "not run", "not run"],
+    ]
+
+
+def test_the_last_record_of_a_claim_stands_in_the_table(lab, shown, baselines: Path) -> None:
+    lab.claim("It holds.", holds=True, evidence={"AE": 1}, source="review")
+    lab.claim("It holds.", holds=False, evidence={"AE": 2}, source="review")
+    lab.claims_table()
+    assert [row[2:4] for row in rows(shown[-1])] == [["**✘ does not hold**", "AE 2"]]
+
+
+def test_a_bar_within_a_claim_does_not_end_its_cell(lab, shown, baselines: Path) -> None:
+    lab.claim("log p(x|z) rises.", holds=True, evidence={"K": 1}, source="paper")
+    lab.claims_table()
+    assert "| log p(x\\|z) rises. | paper |" in shown[-1].data["text/markdown"]
+
+
+# ---- figures --------------------------------------------------------------------------------------------------------
+
+
+def drawing() -> plt.Figure:
+    figure, ax = plt.subplots(figsize=(2, 1))
+    ax.plot([1, 3, 2])
+    return figure
+
+
+def test_a_figure_is_stored_with_its_alt_text_and_closed(lab, shown) -> None:
+    figure = drawing()
+    lab.show(figure, alt="A line that rises, then falls.")
+    output = shown[0]
+    assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
+    assert output.metadata == {"image/png": {"alt": "A line that rises, then falls."}}
+    assert record_of(output) == {"kind": "figure", "alt": "A line that rises, then falls."}
+    assert "A line that rises, then falls." in output.data["text/plain"]
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_a_reader_who_is_not_given_the_alt_text_finds_it_below_the_figure(lab, shown) -> None:
+    lab.show(drawing(), alt="AE < VAE & more.")
+    assert "AE &lt; VAE &amp; more." in shown[-1].data["text/markdown"]
+
+
+@pytest.mark.parametrize("alt", ["", "  \n"])
+def test_a_figure_without_alt_text_is_refused(lab, shown, alt: str) -> None:
+    with pytest.raises(ValueError, match=r"^a figure needs alt text: say in a sentence or two what it shows$"):
+        lab.show(drawing(), alt=alt)
+    assert shown == []
+    plt.close("all")
+
+
+def test_the_alt_text_has_no_default(lab) -> None:
+    with pytest.raises(TypeError, match="alt"):
+        lab.show(None)
+
+
+def test_the_same_figure_is_the_same_bytes_and_names_no_software_version(lab, shown) -> None:
+    lab.show(drawing(), alt="A line.")
+    lab.show(drawing(), alt="A line.")
+    one, two = (output.data["image/png"] for output in shown if "image/png" in output.data)
+    assert one == two
+    assert b"atplotlib" not in base64.b64decode(one)
+
+
+# ---- exercises ------------------------------------------------------------------------------------------------------
+
+
+def own_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=-1)
+
+
+def half_missing(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    return 2 * own_kl(mu, logvar)
+
+
+def stub(*given: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError
+
+
+def test_the_learners_function_is_used_when_it_is_right(lab, shown) -> None:
+    assert lab.check(own_kl, KL) is own_kl
+    record = {"kind": "exercise", "name": KL, "outcome": "correct", "checks": 5, "passed": 5, "mistake": None}
+    assert record_of(shown[-1]) == record
+    assert shown[-1].data["text/plain"] == f"{KL}: correct (5 checks)"
+
+
+def test_the_reference_is_used_where_nothing_was_written_yet(lab, shown) -> None:
+    assert lab.check(stub, KL) is paper.kl_to_standard_normal
+    record = {"kind": "exercise", "name": KL, "outcome": "not attempted", "checks": 5, "passed": 0, "mistake": None}
+    assert record_of(shown[-1]) == record
+    assert shown[-1].data["text/plain"] == f"{KL}: not attempted yet: the lab goes on with the reference."
+
+
+def test_the_reference_is_used_where_the_answer_is_wrong_and_the_cause_is_named(lab, shown) -> None:
+    assert lab.check(half_missing, KL) is paper.kl_to_standard_normal
+    record = record_of(shown[-1])
+    assert (record["outcome"], record["mistake"], record["passed"]) == ("not yet", "half-missing", 1)
+    said = shown[-1].data["text/plain"]
+    assert said.startswith(f"{KL}: not yet. The factor 1/2 is missing. At ")
+    assert said.endswith("Until then the lab goes on with the reference.")
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        f"def {KL}(mu, logvar): return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(-1)",
+        f"{KL} = lambda mu, logvar: 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(-1)",
+        f"def mine(mu, logvar): return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(-1)\n{KL} = mine",
+        f"import functools\n{KL} = functools.partial(lambda half, mu, logvar: "
+        "half * (mu**2 + logvar.exp() - logvar - 1).sum(-1), 0.5)",
+    ],
+    ids=["def", "lambda", "another name", "partial"],
+)
+def test_an_answer_is_known_by_the_name_that_it_has_in_the_notebook(lab, shown, right: str) -> None:
+    notebook = run_cell(lab, f"{right}\nanswer = {KL}\n{KL} = lab.check({KL})")
+    assert notebook[KL] is notebook["answer"]
+    assert (record_of(shown[-1])["name"], record_of(shown[-1])["outcome"]) == (KL, "correct")
+
+
+def test_a_name_bound_to_none_is_no_function_and_the_lab_goes_on(lab, shown) -> None:
+    notebook = run_cell(lab, f"{KL} = None\n{KL} = lab.check({KL})")
+    assert notebook[KL] is paper.kl_to_standard_normal
+    assert f"{KL} is None, not a function" in shown[-1].data["text/plain"]
+
+
+def test_the_check_of_what_is_no_exercise_names_the_exercises(lab) -> None:
+    with pytest.raises(KeyError, match=f"'own_kl' is no exercise of lesson {LESSON}: its exercises are .*{KL}"):
+        lab.check(own_kl)
+
+
+def test_hints_come_one_after_the_other_and_the_last_one_stays(lab, shown) -> None:
+    for _ in range(5):
+        lab.hint(KL)
+    hints = lab.exercises[KL].hints
+    said = [output.data["text/plain"] for output in shown]
+    assert said == [
+        f"Hint 1 of 3: {hints[0]} (lab.hint('{KL}') again for more)",
+        f"Hint 2 of 3: {hints[1]} (lab.hint('{KL}') again for more)",
+        *[f"Hint 3 of 3: {hints[2]} (then: lab.solution('{KL}'))"] * 3,
+    ]
+
+
+def test_each_exercise_has_hints_of_its_own(lab, shown) -> None:
+    lab.hint(KL)
+    lab.hint("elbo")
+    assert shown[-1].data["text/plain"].startswith(f"Hint 1 of 3: {lab.exercises['elbo'].hints[0]}")
+
+
+def test_the_solution_is_the_source_of_the_reference_in_colour_and_in_plain_text(lab, shown) -> None:
+    lab.solution(KL)
+    data = shown[-1].data
+    assert data["text/plain"].startswith("def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:")
+    assert "return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)" in data["text/plain"]
+    assert "highlight" in data["text/html"]
+
+
+@pytest.mark.parametrize("method", ["hint", "solution"])
+def test_help_with_what_is_no_exercise_names_the_exercises(lab, method: str) -> None:
+    with pytest.raises(KeyError, match=f"'kl' is no exercise of lesson {LESSON}: its exercises are .*{KL}"):
+        getattr(lab, method)("kl")
+
+
+# ---- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_progress_lists_every_exercise_with_its_latest_outcome_across_sessions(lab, shown) -> None:
+    lab.check(own_kl, KL)
+    lab.check(stub, "elbo")
+    lab.check(half_missing, KL)  # once solved stays solved
+    lab.check(half_missing, "iwae_bound")
+    labkit.start(LESSON).progress()
+    table = shown[-1].data["text/markdown"]
+    assert table.splitlines()[0] == f"| exercise | 1 of {len(lab.exercises)} solved |"
+    states = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
+    untouched = dict.fromkeys(lab.exercises, "not attempted")
+    assert states == untouched | {KL: "solved", "iwae_bound": "not yet"}
+
+
+def test_a_batch_run_neither_reads_nor_writes_the_learners_progress(monkeypatch, tmp_path, shown) -> None:
+    file = tmp_path / "progress.json"
+    labkit.start(LESSON).check(own_kl, KL)
+    before = file.read_bytes()
+    monkeypatch.setenv("LABKIT_BATCH", "1")
+    lab = labkit.start(LESSON)
+    lab.check(paper.elbo)
+    lab.progress()
+    assert f"0 of {len(lab.exercises)} solved" in shown[-1].data["text/markdown"]
+    assert file.read_bytes() == before
+    file.unlink()
+    lab.check(paper.elbo)
+    assert not file.exists()
+
+
+def test_a_progress_file_that_cannot_be_written_is_told_after_the_result(monkeypatch, tmp_path, shown) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    assert labkit.start(LESSON).check(own_kl, KL) is own_kl
+    result, problem = shown[-2:]
+    assert record_of(result)["outcome"] == "correct"
+    assert problem.data["text/plain"].startswith("Your progress in")
