@@ -3,11 +3,13 @@
 #   make course PYTHON=python3.12    another Python (3.11 or newer) for the environment
 #   make course INSTALLER=pip        install with pip alone; otherwise uv is tried first
 #   make build LESSONS=01            one lesson; also for `baseline`
+#   make lab ARGS=--no-browser       options of JupyterLab
 
 PYTHON ?= python3
 INSTALLER ?= uv
 LESSONS ?=
 SEEDS ?= 0-7
+ARGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,7 +25,7 @@ override STAMP := $(VENV)/.installed
 # Jupyter looks for kernels here first, so that `python3` is this environment's whatever else the user has installed.
 KERNELS = JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}"
 
-.PHONY: help install course lab test bench lint build baseline lock clean
+.PHONY: help install course lab test bench lint build baseline docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +34,7 @@ course: install ## install, run every lesson at the profile `quick`, and write b
 	@$(BIN)/labkit run --profile quick
 
 lab: install ## open the lessons in JupyterLab
-	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/
+	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/ $(ARGS)
 
 test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
 	@echo "== unit tests"
@@ -57,6 +59,9 @@ build: install ## build the notebooks from notebooks/source
 baseline: install ## derive tests/baselines/quick.json from SEEDS (0-7)
 	@$(BIN)/labkit baseline --profile quick --seeds $(SEEDS) $(LESSONS)
 
+docs: install ## build the site from docs/ into build/docs; a warning is an error
+	@$(BIN)/sphinx-build -W -b html docs build/docs
+
 lock: ## pin the dependencies in pyproject.toml again; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet uv
@@ -65,7 +70,7 @@ lock: ## pin the dependencies in pyproject.toml again; UPGRADE=1 takes the newes
 	@if grep -n '://' requirements.lock; then echo "requirements.lock must not hold an address" >&2; exit 1; fi
 
 clean: ## remove what runs and tests have written; the environment stays
-	rm -rf build docs/_build .pytest_cache .ruff_cache .benchmarks
+	rm -rf build docs/_build docs/lessons .pytest_cache .ruff_cache .benchmarks
 	find labkit tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 install: $(STAMP)

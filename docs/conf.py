@@ -28,7 +28,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks are stored with their outputs
 nb_render_markdown_format = "myst"  # outputs hold equations, too
 suppress_warnings = ["mystnb.unknown_mime_type"]  # records (docs/records.md), beside the text that a reader sees
-nb_ipywidgets_js = {}  # it would be fetched from a server; live widgets need a kernel, and have a static figure beside them
+nb_ipywidgets_js = {}  # it would be fetched from a server, and widgets have a static figure beside them
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

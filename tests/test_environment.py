@@ -142,4 +142,4 @@ def test_ci_runs_make_test_and_make_knows_every_documented_command():
     assert script.read_text(encoding="utf-8").rstrip().endswith("\nmake test")
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     commands = set(re.findall(r"^make (\w+) ", listed, flags=re.MULTILINE))
-    assert commands == {"help", "course", "test", "lab", "bench", "lint", "build", "baseline", "lock", "clean"}
+    assert commands == {"help", "course", "test", "lab", "bench", "lint", "build", "baseline", "docs", "lock", "clean"}

@@ -1,4 +1,4 @@
-"""Docstrings are plain text with `code` in backticks; autodoc wants reStructuredText, where x~ or |x| mean something."""
+"""Docstrings here are text with `code` in backticks; autodoc wants reStructuredText, where x_ or |x| mean something."""
 
 from __future__ import annotations
 

@@ -14,13 +14,12 @@ import os
 import re
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from labkit.course.files import cannot_write
 from labkit.course.kernel import kill_tree
@@ -136,16 +135,14 @@ def _kernel_manager() -> type:
 
 def _end_with_parent() -> None:
     """Should the caller be killed, take the kernel along: nobody else would end it."""
-    parent = psutil.Process().parent()
+    parent = os.getppid()
 
     def watch() -> None:
-        parent.wait()
-        for child in psutil.Process().children():
-            kill_tree(child.pid)
-        os._exit(1)
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        kill_tree(os.getpid())
 
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main(arguments: list[str]) -> int:

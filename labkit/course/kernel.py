@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -35,4 +36,14 @@ def kill_tree(pid: int) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue  # it ended by itself meanwhile
-    psutil.wait_procs(family, timeout=10)
+    deadline = time.monotonic() + 10
+    while not all(_has_ended(process) for process in family) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it runs no more; its entry may stay for ever where nobody buries orphans, as in many containers."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -48,7 +48,7 @@ def _run(run: Mapping[str, Any], out: Path, expected: Mapping[str, Any] | None) 
         figures = []  # the run failed so early or so badly that there are none; its error is shown instead
     bands = expected["metrics"] if expected else {}
     metrics = [_metric(name, metric, bands.get(name)) for name, metric in run["metrics"].items()]
-    return {**run, "metrics": metrics, "images": figures}
+    return {"error": None, **run, "metrics": metrics, "images": figures}
 
 
 def _metric(name: str, metric: Mapping[str, Any], band: Mapping[str, Any] | None) -> dict[str, Any]:

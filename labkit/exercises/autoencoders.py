@@ -43,7 +43,7 @@ def _distribution_log_prob(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def _pixelwise(logits: Tensor, x: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
 
 RECONSTRUCTION = Exercise(
@@ -52,19 +52,28 @@ RECONSTRUCTION = Exercise(
     probes=(
         Probe("logits = 0, 784 pixels", lambda f: f(torch.zeros(2, 784), _digits(2, 784))),
         Probe("random logits of shape (5, 784)", lambda f: f(_normal(5, 784), _digits(5, 784))),
-        Probe("logits of shape (3, 5, 784), three samples an image", lambda f: f(_normal(3, 5, 784), _digits(5, 784))),
         Probe("logits = -200 where x = 1 (sigmoid underflows)", lambda f: f(-200 * torch.ones(1, 4), torch.ones(1, 4))),
     ),
     hints=(
         "Each pixel is a coin: -log p is the binary cross-entropy. Which axis holds the pixels of one image?",
         "Sum over the last axis only; the batch axis stays. Work on the logits: log(sigmoid(-200)) is -inf in float32.",
-        "F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction='none'), then one sum.",
+        "F.binary_cross_entropy_with_logits(logits, x, reduction='none') has one number a pixel; one sum is missing.",
     ),
     mistakes=(
         Mistake(
             "mean-over-pixels",
             lambda logits, x: _pixelwise(logits, x).mean(-1),
             "This is the mean over the pixels: the log-probability of an image is the sum over its pixels.",
+        ),
+        Mistake(
+            "averaged-over-everything",
+            lambda logits, x: F.binary_cross_entropy_with_logits(logits, x),
+            "This averages over pixels and images, the function's default: use reduction='none' and sum over pixels.",
+        ),
+        Mistake(
+            "probabilities-clamped",
+            lambda logits, x: F.binary_cross_entropy(torch.sigmoid(logits), x, reduction="none").sum(-1),
+            "Probabilities hide how wrong a confident decoder is (torch cuts log p at -100): start from the logits.",
         ),
         Mistake(
             "summed-over-the-batch",
@@ -120,13 +129,28 @@ def _left_alone(f: Callable) -> str:
     return "unchanged" if (images == 1).all() else "changed"
 
 
-def _repeats(f: Callable, *inputs: Any) -> str:
-    return "equal results" if torch.equal(f(*inputs, _seeded(7)), f(*inputs, _seeded(7))) else "different results"
+def _follows_seed(f: Callable, *inputs: Any) -> str:
+    first, again, other = (f(*inputs, _seeded(seed)) for seed in (7, 7, 8))
+    if not torch.equal(first, again):
+        return "the same seed gives different results"
+    return "another seed gives the same result" if torch.equal(first, other) else "the seed decides"
 
 
 def _same_mask(f: Callable) -> float:
     first, second = f(torch.ones(2, 4000), 0.5, _seeded())
     return (first == second).float().mean().item()
+
+
+def _values(f: Callable) -> list[float]:
+    return sorted(f(_digits(20, 784), 0.5, _seeded()).unique().tolist())
+
+
+def _share(f: Callable, probability: float) -> float:
+    return (f(torch.ones(100, 784), probability, _seeded()) == 0).float().mean().item()
+
+
+def _share_spread(f: Callable) -> float:
+    return (f(torch.ones(100, 784), 0.5, _seeded()) == 0).float().mean(1).std().item()
 
 
 MASKING = Exercise(
@@ -135,12 +159,13 @@ MASKING = Exercise(
     probes=(
         Probe("probability = 0.3, share of pixels set to 0", lambda f: _share(f, 0.3), atol=0.02),
         Probe("probability = 0.3, the pixels that are kept", lambda f: f(torch.ones(50, 784), 0.3, _seeded()).max()),
+        Probe("black and white pixels, probability = 0.5: the values that occur", _values),
         Probe("probability = 0", lambda f: f(_normal(3, 7), 0.0, _seeded())),
         Probe("probability = 1", lambda f: f(torch.ones(3, 7), 1.0, _seeded())),
         Probe("two images, share of pixels masked in both or in none", _same_mask, atol=0.05),
-        Probe("spread of the masked share from image to image", lambda f: _share_spread(f), atol=0.02),
+        Probe("spread of the masked share from image to image", _share_spread, atol=0.006),
         Probe("the images that were given, afterwards", _left_alone),
-        Probe("the same generator seed twice", lambda f: _repeats(f, torch.ones(3, 50), 0.5)),
+        Probe("generators with the seeds 7, 7 and 8", lambda f: _follows_seed(f, torch.ones(3, 50), 0.5)),
     ),
     hints=(
         "Draw one uniform number for each pixel; which pixels does the probability select?",
@@ -159,6 +184,11 @@ MASKING = Exercise(
                 x * (torch.rand(x.shape, generator=generator) >= probability) / max(1 - probability, 1e-9)
             ),
             "The kept pixels are scaled up as in dropout: a corrupted image keeps their values.",
+        ),
+        Mistake(
+            "subtracted",
+            lambda x, probability, generator=None: x - (torch.rand(x.shape, generator=generator) < probability).float(),
+            "The mask is subtracted, so pixels without ink become -1: multiply by what is kept.",
         ),
         Mistake(
             "whole-images-masked",
@@ -183,14 +213,6 @@ MASKING = Exercise(
     ),
     alternatives=(_mask_by_bernoulli, _mask_by_where),
 )
-
-
-def _share(f: Callable, probability: float) -> float:
-    return (f(torch.ones(100, 784), probability, _seeded()) == 0).float().mean().item()
-
-
-def _share_spread(f: Callable) -> float:
-    return (f(torch.ones(100, 784), 0.5, _seeded()) == 0).float().mean(1).std().item()
 
 
 # ---- the KL term ----------------------------------------------------------------------------------------------------
@@ -230,6 +252,11 @@ KL = Exercise(
             "mean-over-latents",
             lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - logvar - 1).mean(-1),
             "This is the mean over the latent dimensions: the KL of independent dimensions is their sum.",
+        ),
+        Mistake(
+            "averaged-over-everything",
+            lambda mu, logvar: 0.5 * (mu.square() + logvar.exp() - logvar - 1).mean(),
+            "This averages over latent dimensions and images: sum over the last axis only, one number an image.",
         ),
         Mistake(
             "half-missing",
@@ -309,7 +336,7 @@ REPARAMETERIZATION = Exercise(
         Probe("logvar = -80, where z = mu", lambda f: _drawn(f, 1.5, -80.0, rows=3)),
         Probe("the gradients of the sum of z", _gradients, atol=0.03),
         Probe("the correlation of two latent dimensions", _correlation, atol=0.1),
-        Probe("the same generator seed twice", lambda f: _repeats(f, torch.zeros(3, 5), torch.zeros(3, 5))),
+        Probe("generators with the seeds 7, 7 and 8", lambda f: _follows_seed(f, torch.zeros(3, 5), torch.zeros(3, 5))),
     ),
     hints=(
         "Draw the noise without any parameter in it, then move and stretch it: z = mu + sigma * eps.",
@@ -331,6 +358,11 @@ REPARAMETERIZATION = Exercise(
             "sampled-without-gradient",
             lambda mu, logvar, generator=None: torch.normal(mu, torch.exp(0.5 * logvar), generator=generator),
             "No gradient comes through torch.normal(mu, sigma): sample eps alone, and compute z from it.",
+        ),
+        Mistake(
+            "distribution-sampled",
+            lambda mu, logvar, generator=None: torch.distributions.Normal(mu, torch.exp(0.5 * logvar)).sample(),
+            "sample() cuts the gradient (and takes no generator): draw eps yourself and compute z from it.",
         ),
         Mistake(
             "one-noise-for-the-batch",
@@ -387,7 +419,7 @@ ELBO = Exercise(
     ),
     hints=(
         "Two terms: how well the sample explains the image, and what the code costs.",
-        "log p(x|z) is minus the reconstruction error; the KL is subtracted from it.",
+        "reconstruction_nats and kl_to_standard_normal are there already; which sign has each in a *lower bound*?",
         "return -reconstruction_nats(logits, x) - kl_to_standard_normal(mu, logvar)",
     ),
     mistakes=(

@@ -148,7 +148,8 @@ def _failure(
         if said := difference(one, other, rtol=probe.rtol, atol=probe.atol):
             return said
         if getattr(one, "requires_grad", False) and not other.requires_grad:
-            return "what it returned carries no gradient: look for `.detach()`, `.data`, `.item()` or `torch.no_grad()`"
+            cuts = "`.detach()`, `.data`, `.item()`, `.sample()` or `torch.no_grad()`"
+            return f"what it returned carries no gradient: look for {cuts}"
     return f"what it returned cannot be used, the check {error_text(got.error, function)}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Ellipse
 
 # Ten colours chosen for colour-vision deficiencies: M. A. Petroff (2021), arXiv:2107.02270.
 PALETTE = (
@@ -37,10 +38,10 @@ def panels(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float
         return plt.subplots(rows, columns, figsize=(width * columns, height * rows), **options)
 
 
-def image_rows(rows: dict[str, Any], *, size: float = 0.75) -> plt.Figure:
+def image_rows(rows: dict[str, Any], *, size: float = 0.75, columns: Sequence[str] = ()) -> plt.Figure:
     """One labelled row of grey-scale images an entry: {"label": images of shape (n, 28, 28) or (n, 784) in [0, 1]}.
 
-    Shorter rows leave white space at the right; `size` is the side of an image in inches.
+    Shorter rows leave white space at the right; `size` is the side of an image in inches, `columns` label the columns.
     """
     grids = [_images(images) for images in rows.values()]
     count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:]
@@ -53,7 +54,7 @@ def image_rows(rows: dict[str, Any], *, size: float = 0.75) -> plt.Figure:
         figure, ax = plt.subplots(figsize=(size * count + 1, size * len(grids)))
     ax.imshow(mosaic, vmin=0, vmax=1, cmap="gray_r", interpolation="nearest")
     ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(grids))], list(rows))
-    ax.set_xticks([])
+    ax.set_xticks([j * (width + gap) + width / 2 for j in range(len(columns))], columns)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return figure
@@ -74,14 +75,23 @@ def scatter_classes(ax: plt.Axes, points: Any, labels: Any, *, title: str = "") 
     ax.set_aspect("equal", adjustable="datalim")
 
 
-def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]]) -> None:
-    """Grouped bars with a legend; each series has a hatch of its own beside its colour."""
+def ellipse(ax: plt.Axes, centre: Any, covariance: Any, *, deviations: float = 2.0) -> None:
+    """The outline of a two-dimensional Gaussian at so many standard deviations: centre (2,), covariance (2, 2)."""
+    variances, axes = np.linalg.eigh(np.asarray(covariance))
+    angle = np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
+    width, height = 2 * deviations * np.sqrt(variances)
+    ax.add_patch(Ellipse(np.asarray(centre), width, height, angle=angle, fill=False, linewidth=1.2, zorder=3))
+
+
+def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]], *, numbers: bool = True) -> None:
+    """Grouped bars with a legend, a hatch for each series beside its colour, and `numbers` on top."""
     width = 0.8 / len(series)
-    for i, (label, values) in enumerate(series.items()):
+    for i, (label, heights) in enumerate(series.items()):
         place = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * width
-        ax.bar(
-            place, values, width, label=label, color=PALETTE[i], hatch=["", "//", "..", "xx"][i % 4], edgecolor="white"
-        )
+        look = {"color": PALETTE[i], "hatch": ["", "//", "..", "xx"][i % 4], "edgecolor": "white"}
+        drawn = ax.bar(place, heights, width, label=label, **look)
+        if numbers:
+            ax.bar_label(drawn, fmt="{:.4g}", padding=2, fontsize=10)
     ax.set_xticks(range(len(groups)), groups)
     if len(series) > 1:
         ax.legend(frameon=False)

@@ -65,7 +65,7 @@ class Lab:
         torch.use_deterministic_algorithms(True, warn_only=True)
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**64)
         versions = {"python": platform.python_version(), "labkit": labkit.__version__}
         versions |= {"torch": torch.__version__, "numpy": np.__version__}
         say = f"{lesson} at profile {profile!r}, seed {seed}, on {self.device} with {THREADS[profile]} thread(s)"

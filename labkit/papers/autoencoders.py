@@ -123,7 +123,7 @@ def corrupt(x: Tensor, amount: float, kind: str = "masking", generator: torch.Ge
     if kind == "masking":
         return mask_pixels(x, amount, generator)
     if kind == "gaussian":
-        if amount < 0:
+        if not amount >= 0:  # a NaN, too
             raise ValueError(f"the standard deviation of the noise must not be negative, got {amount}")
         return x + amount * torch.randn(x.shape, generator=generator, device=x.device)
     if kind == "salt-and-pepper":

@@ -60,7 +60,7 @@ class Course:
         return [sys.executable, "-c", code]
 
 
-@pytest.fixture()
+@pytest.fixture
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Course:
     """An empty course that labkit takes for the one it belongs to."""
     root = tmp_path / "course"
@@ -68,7 +68,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Course:
     return Course(root)
 
 
-@pytest.fixture()
+@pytest.fixture
 def executed(tmp_path: Path) -> Callable[..., Path]:
     """Write a notebook as papermill leaves it, whose last cell, `x = 1`, holds the given records."""
 

@@ -238,6 +238,9 @@ def test_a_stored_notebook_that_is_none_is_named(tmp_path, text):
     notebook_path(lesson).write_text(text)
     with pytest.raises(CourseError, match=r"01_tiny.ipynb is not a readable notebook .*: build it with `labkit build`"):
         drift(lesson)
+    with pytest.raises(CourseError, match="is not a readable notebook"):
+        build(lesson, execute=False)
+    assert notebook_path(lesson).read_text() == text
 
 
 def test_a_missing_source_is_named(tmp_path):

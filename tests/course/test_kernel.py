@@ -62,7 +62,7 @@ def test_killing_a_process_ends_what_it_started_in_another_session() -> None:
 
     parent.wait(5)
     parent.stdout.close()
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # where nobody buries orphans
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # for a while, until it is buried
 
 
 def test_killing_a_process_that_has_ended_is_no_error() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 
-from labkit.lab.figures import PALETTE, bars, image_rows, panels, scatter_classes
+from labkit.lab.figures import PALETTE, bars, ellipse, image_rows, panels, scatter_classes
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +130,14 @@ def test_each_row_is_labelled_and_black_is_1_for_every_figure() -> None:
     assert figure.get_size_inches().tolist() == [3, 2]
 
 
+def test_each_column_is_labelled_below_its_middle_where_labels_are_given() -> None:
+    figure = image_rows({"input": np.zeros((3, 784)), "AE": np.zeros((3, 784))}, columns=("-2", "0", "2"))
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["-2", "0", "2"]
+    assert ax.get_xticks().tolist() == [14, 44, 74]
+    assert image_rows({"input": np.zeros((3, 784))}).axes[0].get_xticks().tolist() == []
+
+
 def test_what_is_no_image_of_28_by_28_pixels_is_refused() -> None:
     with pytest.raises(ValueError, match="reshape"):
         image_rows({"input": np.zeros((2, 100))})
@@ -155,6 +163,19 @@ def test_each_class_has_its_points_its_colour_and_its_number_at_the_median(conve
     assert ax.get_aspect() == 1
 
 
+@pytest.mark.parametrize("covariance", [[[4.0, 1.5], [1.5, 1.0]], [[1.0, -0.8], [-0.8, 3.0]], [[1.0, 0.0], [0.0, 1.0]]])
+def test_every_point_of_an_ellipse_lies_so_many_standard_deviations_from_the_centre(covariance: list) -> None:
+    _, ax = panels()
+    ellipse(ax, torch.tensor([3.0, -1.0]), torch.tensor(covariance), deviations=1.5)
+    (patch,) = ax.patches
+    on_it = patch.get_patch_transform().transform(
+        [[1, 0], [0, 1], [-1, 0], [0.6, 0.8], [0.8, -0.6]]
+    )  # of a unit circle
+    away = on_it - [3.0, -1.0]
+    distances = np.sqrt(np.einsum("ni,ij,nj->n", away, np.linalg.inv(covariance), away))
+    np.testing.assert_allclose(distances, 1.5, rtol=1e-5)  # float32
+
+
 def test_bars_stand_side_by_side_with_their_height_and_differ_in_hatch_as_well_as_colour() -> None:
     _, ax = panels()
     series = {"AE": [1.0, 2.0], "VAE": [3.0, 4.0], "DAE": [0.5, 0.25]}
@@ -166,6 +187,13 @@ def test_bars_stand_side_by_side_with_their_height_and_differ_in_hatch_as_well_a
     assert all(one[1] <= other[0] + 1e-9 for one, other in zip(sorted(edges), sorted(edges)[1:], strict=False))
     assert [label.get_text() for label in ax.get_xticklabels()] == ["train", "test"]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(series)
+
+
+@pytest.mark.parametrize(("numbers", "shown"), [(True, ["102.8", "0.0312", "99", "1.5"]), (False, [])])
+def test_the_number_stands_on_top_of_each_bar_unless_that_is_not_wanted(numbers: bool, shown: list[str]) -> None:
+    _, ax = panels()
+    bars(ax, ["train", "test"], {"AE": [102.78, 0.0312], "VAE": [99.0, 1.5]}, numbers=numbers)
+    assert [text.get_text() for text in ax.texts] == shown
 
 
 def test_a_single_series_needs_no_legend() -> None:

@@ -1,0 +1,240 @@
+"""The command line: exit codes, one sentence for every mistake, and no noise."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Course, a_run, results_of
+from test_report import FAILED
+
+from labkit import __version__
+from labkit.course.cli import main
+from labkit.course.options import parameter_value
+from labkit.course.records import read_results, write_json
+
+
+def labkit(*arguments: object) -> Result:
+    """`labkit ...` in this process; an exception that a user would see as a traceback is raised."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def seeds(count: int, **changes: object) -> dict:
+    """results.json of ``count`` seeds."""
+    return results_of(*(a_run(seed, **changes) for seed in range(count)))
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_a_table_the_problems_and_what_to_do_next(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course.add("one", "tell(kind='metric', name='a', value=1.0, unit='')")
+    course.add("two", "raise ValueError('no luck')")
+    monkeypatch.chdir(tmp_path)
+    write_json_baseline(course)
+    result = labkit("run", "--jobs", 2)
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:4]] == ["01_one", "02_two"]
+    assert "- 01_one (seed 0): the metric a has no baseline" in result.stdout
+    assert "- 02_two (seed 0): the run failed: ValueError: no luck in cell 2 (raise ValueError(" in result.stdout
+    assert result.stdout.endswith("\nReport: course/build/course/report.html\nOpen the lab: make lab\n")
+    assert (course.root / "build" / "course" / "report.html").is_file()
+
+
+def write_json_baseline(course: Course) -> None:
+    """A baseline of 01_one that knows none of its metrics."""
+    folder = course.root / "tests" / "baselines"
+    folder.mkdir(parents=True)
+    lessons = {"01_one": {"metrics": {}, "claims": {}}}
+    write_json(folder / "quick.json", {"schema_version": 1, "profile": "quick", "lessons": lessons})
+
+
+def test_only_the_lessons_named_run_and_a_terminal_sees_their_progress(course: Course, tmp_path: Path) -> None:
+    course.add("one"), course.add("two")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    command = [*course.command, "run", "one", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    seen = b""
+    while chunk := read_terminal(ours):
+        seen += chunk
+    os.close(ours)
+    assert done.returncode == 0
+    assert "has no baseline yet: `labkit baseline --profile quick` derives one" in done.stdout
+    assert list(read_results(tmp_path / "out" / "results.json")["lessons"]) == ["01_one"]
+    assert b"01_one seed 0: cell 1/2" in seen
+    assert b"0/1" in seen
+    assert b"WARNING" not in seen
+
+
+def read_terminal(descriptor: int) -> bytes:
+    """What a terminal still holds; nothing once the other side is closed, which Linux tells by an error."""
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["thre"], "Unknown lesson 'thre': the lessons are 01_one."),
+        (["--profile", "fast"], "'fast' is not one of 'quick', 'full', 'paper'."),
+        (["--seeds", "-1"], "'-1' is not a list of non-negative whole numbers such as 0, 0,2,5 or 0-4."),
+        (["--seeds", "1.5"], "'1.5' is not a list of non-negative whole numbers"),
+        (["--seeds", "4-0"], "'4-0' is not a list of non-negative whole numbers"),
+        (["--seeds", "0,,1"], "'0,,1' is not a list of non-negative whole numbers"),
+        (["--seeds", "0-99999999"], "is not a list of non-negative whole numbers"),
+        (["--seeds", "9999999999"], "A seed must be a whole number from 0 to 4294967295, got 9999999999."),
+        (["--jobs", "0"], "0 is not in the range x>=1."),
+        (["--timeout", "0"], "The time limit must be a positive number of seconds, got 0.0."),
+        (["--timeout", "soon"], "'soon' is not a valid float."),
+        (["-p", "ratte", "1"], "01_one has no parameter 'ratte': it has profile, seed, rate."),
+        (["-p", "seed", "1"], "The parameter 'seed' is set by --seeds."),
+        (["--out", __file__], "is a file: --out must be a folder."),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(course: Course, arguments: list[str], message: str) -> None:
+    course.add("one")
+    result = labkit("run", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert not (course.root / "build").exists()
+
+
+def test_a_lesson_that_was_not_built_says_how(course: Course) -> None:
+    course.add("one")
+    (course.root / "notebooks" / "01_one.ipynb").unlink()
+    assert "make it with `labkit build 01_one`" in labkit("run").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("2", 2), ("True", True), ("None", None), ("fast", "fast"), ("[1]", "[1]"), ("a b", "a b")],
+)
+def test_a_parameter_is_read_as_python_would(text: str, value: object) -> None:
+    read = parameter_value(text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+# ---- baseline and verify ---------------------------------------------------------------------------------------------
+
+
+def test_results_like_their_baseline_verify_and_others_are_named_line_by_line(course: Course, tmp_path: Path) -> None:
+    course.add("one")
+    path = tmp_path / "results.json"
+    write_json(path, seeds(5))
+    derived = labkit("baseline", "--from", path)
+    assert derived.exit_code == 0
+    assert derived.stdout.startswith("Baseline: ")
+
+    well = labkit("verify", "--results", path)
+    assert (well.exit_code, well.stdout) == (0, "5 of 5 metrics in band, 0 problem(s).\n")
+
+    claims = [{**claim, "holds": not claim["holds"]} for claim in a_run()["claims"]]
+    write_json(path, seeds(1, metrics={"vae/kl": {"value": 99.0, "unit": "nats"}}, claims=claims))
+    badly = labkit("verify", "--results", path)
+    assert badly.exit_code == 1
+    metric, *flipped, total = badly.stdout.splitlines()
+    assert metric.startswith("01_one (seed 0): the metric vae/kl = 99 nats is outside its band")
+    assert [line.split("”")[0] for line in sorted(flipped)] == [
+        "01_one (seed 0): the claim “AE is compact",
+        "01_one (seed 0): the claim “The KL is small",
+    ]
+    assert total == "0 of 1 metrics in band, 3 problem(s)."
+
+
+def test_verify_without_results_says_what_to_run(course: Course) -> None:
+    course.add("one")
+    result = labkit("verify")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: There are no results at ")
+    assert "run `labkit run` first" in result.stderr
+
+
+def test_verify_without_a_baseline_says_what_to_run(course: Course, tmp_path: Path) -> None:
+    course.add("one")
+    write_json(tmp_path / "results.json", seeds(1))
+    result = labkit("verify", "--results", tmp_path / "results.json")
+    assert result.exit_code == 2
+    assert "derive it with `labkit baseline --profile quick`" in result.stderr
+
+
+def test_results_of_a_run_that_finished_nothing_do_not_verify(course: Course, tmp_path: Path) -> None:
+    course.add("one")
+    write_json(tmp_path / "results.json", {**seeds(1), "lessons": {}})
+    result = labkit("verify", "--results", tmp_path / "results.json")
+    assert result.exit_code == 2
+    assert "No lesson has finished" in result.stderr
+
+
+def test_a_baseline_needs_results_and_enough_seeds(course: Course, tmp_path: Path) -> None:
+    course.add("one")
+    path = tmp_path / "results.json"
+    missing = labkit("baseline", "--from", path)
+    assert (missing.exit_code, "run `labkit run` first" in missing.stderr) == (2, True)
+    write_json(path, seeds(4))
+    few = labkit("baseline", "--from", path)
+    assert (few.exit_code, "at least 5 different seeds" in few.stderr) == (2, True)
+    named = labkit("baseline", "one", "--from", path)
+    assert (named.exit_code, "name none" in named.stderr) == (2, True)
+    assert not (course.root / "tests").exists()
+
+
+def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    course.add("one")
+    monkeypatch.setattr("labkit.course.run.run_lessons", lambda *_, **__: results_of(a_run(**FAILED)))
+    result = labkit("baseline", "--seeds", "0")
+    assert result.exit_code == 1
+    assert "- 01_one (seed 0): the run failed: ValueError: no luck" in result.stdout
+    assert not (course.root / "tests").exists()
+
+
+# ---- the rest --------------------------------------------------------------------------------------------------------
+
+
+def test_list_shows_every_lesson(course: Course) -> None:
+    course.add("one"), course.add("two")
+    lines = labkit("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["01_one", "02_two"]
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("build",), ("list",)])
+def test_every_help_has_an_example_that_can_be_typed(command: tuple[str, ...]) -> None:
+    text = labkit(*command, "--help").stdout
+    (example,) = [line for line in text.splitlines() if line.strip().startswith("Example: labkit ")]
+    name, *arguments = example.split("labkit ")[1].split()
+    main.commands[name].make_context(name, arguments, resilient_parsing=False).close()
+
+
+def test_the_version_is_the_packages() -> None:
+    assert labkit("--version").stdout.strip().endswith(__version__)
+
+
+def test_the_command_line_starts_without_what_only_a_run_needs() -> None:
+    code = "import sys, labkit.course.cli; print(sorted({'torch', 'papermill', 'jinja2', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_module_of_the_course_imports_torch() -> None:
+    names = [path.stem for path in Path(main.callback.__code__.co_filename).parent.glob("*.py")]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module('labkit.course.' + name)\n"
+    code += "assert 'torch' not in sys.modules"
+    assert len(names) > 8
+    subprocess.run([sys.executable, "-c", code, *names], check=True)

@@ -1,0 +1,145 @@
+"""The report shows everything a run found, to everybody, with nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import a_run, results_of
+
+from labkit.course.lessons import CourseError
+from labkit.course.report import write_report
+
+BASELINE = {
+    "schema_version": 1,
+    "profile": "quick",
+    "lessons": {
+        "01_one": {
+            "metrics": {"vae/kl": {"unit": "nats", "n": 5, "low": 11.5, "high": 12.5}},
+            "claims": {"The KL is small": {"holds": 5, "runs": 5}, "AE is compact": {"holds": 0, "runs": 5}},
+        }
+    },
+}
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+FAILED = {
+    "status": "failed",
+    "error": {
+        "kind": "exception",
+        "cell": 7,
+        "source": "raise ValueError()",
+        "message": "ValueError: no luck in cell 7 (raise ValueError())",
+        "traceback": "Traceback\n<module>\nValueError: no luck",
+    },
+}
+
+
+class Page(HTMLParser):
+    """The start tags of a page, and its text by kind of element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.said: list[tuple[str, str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.said.append((self.tags[-1][0], " ".join(data.split())))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(text for tag, text in self.said if tag != "style")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., Page]:
+    """The report of the given runs, read back."""
+
+    def make(*runs: dict, baseline: dict | None = BASELINE) -> Page:
+        return Page(write_report(results_of(*runs), tmp_path, baseline).read_text(encoding="utf-8"))
+
+    return make
+
+
+def test_claims_metrics_and_exercises_are_shown_with_their_verdict_in_words(page: Callable[..., Page]) -> None:
+    text = page(a_run()).text
+    assert "✓ holds The KL is small" in text
+    assert "✗ does not hold AE is compact it spreads paper AE: 0.5" in text
+    assert "vae/kl 12 nats 11.5 to 12.5 ✓ in band" in text
+    assert "kl not yet (missing_half) 3 of 5" in text
+    assert "01_one 0 ✓ passed 3.2 1/1 1 1" in text
+    assert "Problems" not in text
+
+
+def test_a_metric_out_of_its_band_is_marked_and_named_as_a_problem(page: Callable[..., Page]) -> None:
+    text = page(a_run(metrics={"vae/kl": {"value": 99.0, "unit": "nats"}})).text
+    assert "vae/kl 99 nats 11.5 to 12.5 ✗ out of band" in text
+    assert "Problems 01_one (seed 0): the metric vae/kl = 99 nats is outside its band" in text
+
+
+def test_without_a_baseline_the_report_says_so(page: Callable[..., Page]) -> None:
+    text = page(a_run(), baseline=None).text
+    assert "There is no baseline for this profile yet" in text
+    assert "vae/kl 12 nats no band" in text
+
+
+def test_a_failed_run_shows_its_cell_and_its_traceback(page: Callable[..., Page]) -> None:
+    text = page(a_run(0), a_run(1, **FAILED)).text
+    assert "✗ failed (exception): ValueError: no luck in cell 7 (raise ValueError())." in text
+    assert "Cell 7 begins: raise ValueError()" in text
+    assert "Traceback <module> ValueError: no luck" in text
+    assert "Seed 0: passed" in text
+
+
+def test_what_a_lesson_says_is_shown_and_never_run(page: Callable[..., Page]) -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    claim = {"text": evil, "holds": True, "evidence": {evil: evil}, "source": evil, "reason": evil}
+    shown = page(a_run(claims=[claim], metrics={evil: {"value": 1.0, "unit": evil}}))
+    assert not shown.all("script")
+    assert shown.text.count("alert(1)") >= 6
+
+
+def test_every_figure_is_in_the_page_and_has_its_alt_text(
+    page: Callable[..., Page], executed: Callable, tmp_path: Path
+) -> None:
+    figures = [{"kind": "figure", "alt": 'A "cat"'}, {"kind": "figure", "alt": "A dog"}]
+    executed(*figures, path=tmp_path / "01_one-seed0.ipynb", extra={"image/png": PNG})
+    images = page(a_run(figures=2)).all("img")
+    assert [image["alt"] for image in images] == ['A "cat"', "A dog"]
+    assert all(image["src"] == f"data:image/png;base64,{PNG}" for image in images)
+
+
+def test_the_page_needs_nothing_from_anywhere(page: Callable[..., Page], executed: Callable, tmp_path: Path) -> None:
+    executed({"kind": "figure", "alt": "A cat"}, path=tmp_path / "01_one-seed0.ipynb", extra={"image/png": PNG})
+    tags = page(a_run(figures=1), a_run(1, **FAILED)).tags
+    loaded = [value for _, attributes in tags for key, value in attributes.items() if key in ("src", "srcset", "data")]
+    assert loaded
+    assert all(value.startswith("data:") for value in loaded)
+    assert not [tag for tag, _ in tags if tag in ("link", "script", "iframe", "object")]
+    assert "url(" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_can_be_read_by_a_screen_reader(page: Callable[..., Page]) -> None:
+    shown = page(a_run(0), a_run(1, **FAILED))
+    assert shown.all("html") == [{"lang": "en"}]
+    levels = [int(tag[1]) for tag, _ in shown.tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert len(shown.all("caption")) == len(shown.all("table")) > 0
+    assert all(head.get("scope") in ("col", "row") for head in shown.all("th"))
+    assert [text for tag, text in shown.said if tag == "title"]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match=r"cannot write into .*gone"):
+        write_report(results_of(a_run()), tmp_path / "gone", None)

@@ -1,0 +1,101 @@
+"""What the site takes from the course: notebooks, results, and docstrings that reStructuredText cannot misread."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from labkit.course.lessons import Lesson, load_lessons, notebook_path
+
+EXTENSIONS = Path(__file__).resolve().parents[2] / "docs" / "_ext"
+METRIC = {"unit": "nats", "n": 5, "mean": 12.25, "sd": 0.125, "min": 12.0, "max": 12.5, "low": 11.5, "high": 13.0}
+
+
+def extension(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    monkeypatch.syspath_prepend(EXTENSIONS)
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return extension("course_pages", monkeypatch)
+
+
+@pytest.fixture
+def as_rst(monkeypatch: pytest.MonkeyPatch):
+    return extension("docstrings", monkeypatch).as_rst
+
+
+@pytest.fixture
+def lesson(tmp_path: Path) -> Lesson:
+    """The first lesson, as if it lay in a course of its own, without a notebook."""
+    (tmp_path / "notebooks").mkdir()
+    return replace(load_lessons()[0], root=tmp_path)
+
+
+def test_a_profile_without_a_baseline_is_not_recorded_yet(pages: ModuleType, lesson: Lesson) -> None:
+    for baseline in (None, {"lessons": {}}):
+        shown = pages.results([lesson], baseline)
+        assert lesson.title in shown
+        assert "Not recorded yet." in shown
+
+
+def test_results_show_each_metric_with_its_band_and_how_often_each_claim_held(
+    pages: ModuleType, lesson: Lesson
+) -> None:
+    claims = {"It holds.": {"holds": 5, "runs": 5}, "It does not.": {"holds": 0, "runs": 5}}
+    claims["A | B"] = {"holds": 2, "runs": 5}
+    recorded = {"seeds": [0, 1, 2, 3, 4], "versions": {"torch": "2.0"}, "device": "cpu", "claims": claims}
+    baseline = {"lessons": {lesson.name: {**recorded, "metrics": {"vae/kl": METRIC}}}}
+    shown = pages.results([lesson], baseline)
+    assert "Seeds 0, 1, 2, 3, 4 on cpu, with torch 2.0." in shown
+    assert "| `vae/kl` | 12.25 | 0.125 | 11.5 | 13 | nats |" in shown
+    assert "| It holds. | ✔ holds (5 of 5 seeds) |" in shown
+    assert "| It does not. | ✘ does not hold (0 of 5 seeds) |" in shown
+    assert "| A \\| B | varies: 2 of 5 seeds |" in shown
+
+
+def test_the_stored_notebooks_are_copied_and_nothing_else_stays(
+    pages: ModuleType, lesson: Lesson, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    (folder / "99_gone.ipynb").write_text("of a lesson that is no more")
+    notebook_path(lesson).write_text("the stored notebook")
+    assert pages.place_notebooks([lesson], folder) == []
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {f"{lesson.name}.ipynb": "the stored notebook"}
+
+
+def test_a_lesson_without_a_notebook_has_a_page_that_says_how_to_build_it(
+    pages: ModuleType, lesson: Lesson, tmp_path: Path
+) -> None:
+    assert pages.place_notebooks([lesson], tmp_path / "lessons") == [lesson]
+    page = (tmp_path / "lessons" / f"{lesson.name}.ipynb").read_text()
+    assert lesson.title in page
+    assert f"labkit build {lesson.name}" in page
+    notebook_path(lesson).write_text("built meanwhile")
+    assert pages.place_notebooks([lesson], tmp_path / "lessons") == []
+    assert (tmp_path / "lessons" / f"{lesson.name}.ipynb").read_text() == "built meanwhile"
+
+
+def test_the_table_of_lessons_leads_to_the_pages_of_the_site(pages: ModuleType, lesson: Lesson) -> None:
+    assert f"](lessons/{lesson.name}.ipynb)" in pages.lessons_table([lesson])
+
+
+@pytest.mark.parametrize(
+    ("docstring", "rst"),
+    [
+        ("|x| <= a_b * c_", r"\|x\| <= a\_b \* c\_"),
+        ("`a_b * c`s and ``d``", r"\ ``a_b * c``\ s and \ ``d``\ "),
+        ("Such as:\n\n    x_  (B, *)\n    y", "Such as:\n\n::\n\n      x_  (B, *)\n      y"),
+        ("one line\n  that goes on", "one line\nthat goes on"),
+        ("- one\n  thing\n- another", "- one\n  thing\n- another"),
+    ],
+)
+def test_a_docstring_means_the_same_in_rst(as_rst, docstring: str, rst: str) -> None:
+    assert as_rst(docstring) == rst
