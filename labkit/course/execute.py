@@ -27,7 +27,13 @@ from labkit.course.records import added_by_papermill, first_lines, where
 
 # What writing into a folder can fail with; anything else is not the output folder's fault.
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
-PATIENCE = 60  # seconds after the end of a cell in which its output must be stored; papermill's 4 are few for a flood
+PATIENCE = 600  # seconds after the end of a cell in which its output must be stored; papermill's 4 are few for a flood
+# By default a thousand messages may wait and the next are dropped: a record, or the one that ends a cell. This has the
+# kernel keep them all, as Manager.client below does on our side; only the kernel's own thread may touch its socket.
+NOTHING_DROPPED = (
+    "from ipykernel.kernelapp import IPKernelApp as app; thread = app.instance().iopub_thread; "
+    "thread.schedule(lambda socket=thread.socket: setattr(socket, 'sndhwm', 0)); del app, thread"
+)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -65,7 +71,7 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
 
     Changes the working folder while it runs, so it belongs in a process of its own.
     """
-    import papermill  # nearly two seconds to import
+    import papermill  # a second or more to import
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     notebook, output = notebook.resolve(), output.resolve()
@@ -80,6 +86,7 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
             progress_bar=False,
             cwd=notebook.parent,
             kernel_manager_class=_kernel_manager(),
+            extra_arguments=[f"--IPKernelApp.exec_lines={NOTHING_DROPPED}"],
             iopub_timeout=PATIENCE,
             on_cell_start=follower.on_cell_start,
             on_cell_error=follower.on_cell_error,
@@ -113,7 +120,6 @@ def _kernel_manager() -> type:
 
     class Manager(AsyncKernelManager):
         def client(self, **options: Any) -> Any:
-            # By default a thousand messages may wait and the next are dropped: a record, or the one that ends a cell.
             context = zmq.asyncio.Context()
             context.rcvhwm = 0
             return super().client(context=context, **options)
@@ -148,6 +154,8 @@ def _end_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     """Run as a command; see the module."""
     _end_with_parent()
+    # Optional for jsonschema, of use to nobody here, and half of the time that papermill takes to import.
+    sys.modules["rfc3987_syntax"] = None
     notebook, output, parameters = arguments
     # The kernel inherits file descriptor 1: give it stderr, so that nothing but our lines is ever on stdout.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:

@@ -581,13 +581,13 @@ claimed = {key: (lab.metrics[f"ae/{key}"], lab.metrics[f"vae/{key}"]) for key in
 lab.claim(
     "The codes of a VAE lie more compactly around the origin than those of an AE, in the units that each model has.",
     holds=claimed["rms radius"][1] < claimed["rms radius"][0],
-    evidence={"rms radius AE": claimed["rms radius"][0], "VAE": claimed["rms radius"][1]},
+    evidence={"AE": claimed["rms radius"][0], "VAE": claimed["rms radius"][1]},
     source="review, conclusion (a)",
 )
 lab.claim(
     "This is more than a choice of units: the VAE's cloud is also better centred, measured in its own spread.",
     holds=claimed["centre offset"][1] < claimed["centre offset"][0],
-    evidence={"offset AE": claimed["centre offset"][0], "VAE": claimed["centre offset"][1]},
+    evidence={"AE": claimed["centre offset"][0], "VAE": claimed["centre offset"][1]},
     source="this lesson",
 )
 
@@ -641,7 +641,12 @@ sentences = {
     "kmeans nmi": "k-means finds the digits better in the VAE's latent space (NMI).",
 }
 for key, sentence in sentences.items():
-    keys = {"AE": f"ae/{key}", "VAE": f"vae/{key}", "whitened: AE": f"ae/{key} whitened", "VAE ": f"vae/{key} whitened"}
+    keys = {
+        "AE": f"ae/{key}",
+        "VAE": f"vae/{key}",
+        "AE whitened": f"ae/{key} whitened",
+        "VAE whitened": f"vae/{key} whitened",
+    }
     evidence = {label: lab.metrics[name] for label, name in keys.items()}
     lab.claim(sentence, holds=evidence["VAE"] > evidence["AE"], evidence=evidence, source="review, conclusion (c)")
 
@@ -690,7 +695,7 @@ for where, a, v in [
     lab.claim(
         f"The VAE reconstructs {where}.",
         holds=v < a,
-        evidence={"AE": a, "VAE (nats)": v},
+        evidence={"AE": a, "VAE": v},
         source="review, conclusion (b)",
     )
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Course, a_run, results_of
-from test_report import FAILED
+from tiny_course import FAILED, Course, a_run, results_of
 
 from labkit import __version__
 from labkit.course.cli import main

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Course
 from jupyter_client.kernelspec import KernelSpecManager
+from tiny_course import Course
 
 from labkit.course.kernel import kernel_env, kill_tree
 from labkit.course.run import run_lessons

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import SESSION, a_run, results_of
+from tiny_course import SESSION, a_run, results_of
 
 from labkit.course import records
 from labkit.course.lessons import CourseError

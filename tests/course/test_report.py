@@ -8,32 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import a_run, results_of
+from tiny_course import BASELINE, FAILED, a_run, results_of
 
 from labkit.course.lessons import CourseError
 from labkit.course.report import write_report
 
-BASELINE = {
-    "schema_version": 1,
-    "profile": "quick",
-    "lessons": {
-        "01_one": {
-            "metrics": {"vae/kl": {"unit": "nats", "n": 5, "low": 11.5, "high": 12.5}},
-            "claims": {"The KL is small": {"holds": 5, "runs": 5}, "AE is compact": {"holds": 0, "runs": 5}},
-        }
-    },
-}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-FAILED = {
-    "status": "failed",
-    "error": {
-        "kind": "exception",
-        "cell": 7,
-        "source": "raise ValueError()",
-        "message": "ValueError: no luck in cell 7 (raise ValueError())",
-        "traceback": "Traceback\n<module>\nValueError: no luck",
-    },
-}
 
 
 class Page(HTMLParser):

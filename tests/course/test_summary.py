@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import a_run, results_of
-from test_report import BASELINE, FAILED
+from tiny_course import BASELINE, FAILED, a_run, results_of
 
 from labkit.course.summary import problems, table, text_table
 

@@ -1,0 +1,117 @@
+"""A course of tiny notebooks, and results as a run of one would leave them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from labkit import RECORD_MIME
+from labkit.course.lessons import Lesson
+
+SESSION = {"kind": "session", "device": "cpu", "threads": 1, "versions": {"python": "3"}}
+START = f"""\
+from IPython.display import display
+def tell(**record):
+    display({{"text/plain": str(record), {RECORD_MIME!r}: record}}, raw=True)
+tell(lesson=LESSON, profile=profile, seed=seed, **{SESSION!r})"""
+
+
+@dataclass
+class Course:
+    """A course under ``root`` with the notebooks that a test puts into it."""
+
+    root: Path
+    lessons: list[Lesson] = field(default_factory=list)
+
+    def add(self, topic: str, *cells: str, start: str = START) -> Lesson:
+        """A lesson whose notebook has the parameters, a session record, and then ``cells``."""
+        fields = {"title": topic.title(), "paper": "Nobody (2020)", "year": 2020, "minutes": 5, "data": "none"}
+        name = f"{len(self.lessons) + 1:02d}_{topic}"
+        lesson = Lesson(name, level="introductory", teaches="nothing", **fields, root=self.root)
+        self.lessons.append(lesson)
+        folder = self.root / "notebooks"
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = [f'name = "{one.name}"\ntitle = "{one.title}"\n' for one in self.lessons]
+        rest = "\n".join(f"{key} = {json.dumps(value)}" for key, value in fields.items() if key != "title")
+        rest += '\nlevel = "introductory"\nteaches = "nothing"\nextras = []\n'
+        (folder / "lessons.toml").write_text("\n".join(f"[[lesson]]\n{entry}{rest}" for entry in entries))
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        sources = ['profile = "quick"\nseed = 0\nrate: float = 0.1', f"LESSON = {name!r}\n{start}", *cells]
+        notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+        return lesson
+
+    @property
+    def command(self) -> list[str]:
+        """`labkit` for this course, in a process of its own."""
+        code = (
+            "import signal, labkit.course.lessons as lessons; from labkit.course.cli import main;"
+            "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a test run in the background ignores it
+            f"lessons.__file__ = {str(self.root / 'labkit' / 'course' / 'lessons.py')!r}; main()"
+        )
+        return [sys.executable, "-c", code]
+
+
+def a_run(seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """A run that passed, as results.json has it."""
+    run = {
+        "status": "passed",
+        "seconds": 3.25,
+        "cell_seconds": 1.5,
+        "profile": "quick",
+        "seed": seed,
+        "device": "cpu",
+        "threads": 1,
+        "versions": {"python": "3.11"},
+        "config": {"epochs": 2},
+        "metrics": {"vae/kl": {"value": 12.0 + seed / 10, "unit": "nats"}},
+        "claims": [
+            {"text": "The KL is small", "holds": True, "evidence": {"VAE": 2.0}, "source": "review", "reason": ""},
+            {
+                "text": "AE is compact",
+                "holds": False,
+                "evidence": {"AE": 0.5},
+                "source": "paper",
+                "reason": "it spreads",
+            },
+        ],
+        "exercises": {"kl": {"outcome": "not yet", "checks": 5, "passed": 3, "mistake": "missing_half"}},
+        "figures": 0,
+        "notebook": f"01_one-seed{seed}.ipynb",
+    }
+    return {**run, **changes}
+
+
+def results_of(*runs: dict[str, Any]) -> dict[str, Any]:
+    """results.json of one lesson, 01_one."""
+    status = "passed" if all(run["status"] == "passed" for run in runs) else "failed"
+    entry = runs[0] if len(runs) == 1 else {"status": status, "seconds": 9.0, "runs": list(runs)}
+    return {"schema_version": 1, "profile": "quick", "lessons": {"01_one": entry}}
+
+
+BASELINE = {
+    "schema_version": 1,
+    "profile": "quick",
+    "lessons": {
+        "01_one": {
+            "metrics": {"vae/kl": {"unit": "nats", "n": 5, "low": 11.5, "high": 12.5}},
+            "claims": {"The KL is small": {"holds": 5, "runs": 5}, "AE is compact": {"holds": 0, "runs": 5}},
+        }
+    },
+}
+FAILED = {
+    "status": "failed",
+    "error": {
+        "kind": "exception",
+        "cell": 7,
+        "source": "raise ValueError()",
+        "message": "ValueError: no luck in cell 7 (raise ValueError())",
+        "traceback": "Traceback\n<module>\nValueError: no luck",
+    },
+}
