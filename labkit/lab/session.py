@@ -62,7 +62,7 @@ class Lab:
         torch.set_num_threads(THREADS[profile])
         threadpoolctl.threadpool_limits(THREADS[profile])  # of scikit-learn and NumPy
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on a GPU
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms does the same and takes 3 s to import
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed % 2**64)
