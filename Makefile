@@ -38,7 +38,7 @@ lab: install ## open the lessons in JupyterLab
 
 test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
 	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile
 	@echo "== nbval: the stored notebooks, cell by cell"
 	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
 	@echo "== regression: seed 0 against tests/baselines/quick.json"
@@ -50,7 +50,7 @@ lint: install ## check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-bench: install ## measure what the README promises about speed
+bench: install ## measure what the course promises about speed
 	@$(BIN)/python -m pytest tests/benchmarks
 
 build: install ## build the notebooks from notebooks/source

@@ -66,7 +66,7 @@ def run(parameters: tuple[tuple[str, str], ...], out: Path | None, profile: str,
     click.echo(table(results, baseline))
     found = problems(results, baseline)
     if found:
-        click.echo("\nProblems:\n" + "\n".join(f"- {problem}" for problem in found))
+        click.echo("\nFailed, or other than the baseline:\n" + "\n".join(f"- {problem}" for problem in found))
     if baseline is None:
         click.echo(f"\nThe profile {profile!r} has no baseline yet: `labkit baseline --profile {profile}` derives one.")
     click.echo(f"\nReport: {_short(report)}\nOpen the lab: make lab")

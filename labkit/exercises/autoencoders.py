@@ -109,12 +109,12 @@ RECONSTRUCTION = Exercise(
 
 
 def _mask_by_bernoulli(x: Tensor, probability: float, generator: torch.Generator | None = None) -> Tensor:
-    dropped = torch.bernoulli(torch.full(x.shape, float(probability)), generator=generator).bool()
+    dropped = torch.bernoulli(torch.full_like(x, float(probability)), generator=generator).bool()
     return x.masked_fill(dropped, 0.0)
 
 
 def _mask_by_where(x: Tensor, probability: float, generator: torch.Generator | None = None) -> Tensor:
-    uniform = torch.rand(x.size(), generator=generator)
+    uniform = torch.empty_like(x).uniform_(generator=generator)
     return torch.where(uniform < probability, torch.zeros_like(x), x)
 
 
@@ -169,8 +169,8 @@ MASKING = Exercise(
     ),
     hints=(
         "Draw one uniform number for each pixel; which pixels does the probability select?",
-        "torch.rand(x.shape, generator=generator) >= probability is True with probability 1 - probability.",
-        "keep = torch.rand(x.shape, generator=generator) >= probability; return x * keep (a new tensor).",
+        "torch.rand(x.shape, generator=generator, device=x.device) is a uniform number for each pixel.",
+        "keep = torch.rand(x.shape, generator=generator, device=x.device) >= probability; return x * keep",
     ),
     mistakes=(
         Mistake(
@@ -302,7 +302,7 @@ def _reparameterize_by_normal_(mu: Tensor, logvar: Tensor, generator: torch.Gene
 
 
 def _reparameterize_by_torch_normal(mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    eps = torch.normal(0.0, 1.0, mu.shape, generator=generator)
+    eps = torch.normal(0.0, 1.0, mu.shape, generator=generator, device=mu.device)
     return eps * (logvar / 2).exp() + mu
 
 
@@ -341,7 +341,7 @@ REPARAMETERIZATION = Exercise(
     hints=(
         "Draw the noise without any parameter in it, then move and stretch it: z = mu + sigma * eps.",
         "sigma is exp(logvar / 2). Gradients must reach mu and logvar, so only eps comes from a random function.",
-        "eps = torch.randn(mu.shape, generator=generator); return mu + torch.exp(0.5 * logvar) * eps",
+        "eps = torch.randn(mu.shape, generator=generator, device=mu.device); return mu + torch.exp(0.5 * logvar) * eps",
     ),
     mistakes=(
         Mistake(

@@ -1,8 +1,9 @@
-"""How a claim of a paper, and where it holds, is put into words and into a table."""
+"""How what was recorded, and where a claim of a paper holds, is put into words and into a table."""
 
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,22 @@ from typing import Any
 import labkit
 
 BASELINES = Path(labkit.__file__).parent.parent / "tests" / "baselines"
+
+
+class _Names(string.Formatter):
+    """Fills {name} by the whole name: a metric like "mask=0.5/error" is no attribute of "mask=0"."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, float]) -> tuple[float, str]:
+        return kwargs[field_name], field_name
+
+
+def fill(text: str, metrics: Mapping[str, float]) -> str:
+    """ "the KL is {vae/kl:.1f} nats" with the metric's value. Raises KeyError for a number that was not recorded."""
+    formatter = _Names()
+    missing = {name for _, name, _, _ in formatter.parse(text) if name is not None} - set(metrics)
+    if missing:
+        raise KeyError(f"not recorded in this lesson so far: {', '.join(sorted(missing))}")
+    return formatter.vformat(text, (), metrics)
 
 
 def verdict(holds: bool) -> str:
@@ -46,5 +63,6 @@ def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str
     for claim in claims:
         counts = [count(recorded.get(claim["text"])) for recorded in elsewhere]
         here = f"**{verdict(claim['holds'])}**"
-        rows.append([claim["text"], claim["source"], here, evidence(claim["evidence"]), *counts])
+        why = f"<br>{claim['reason']}" if claim["reason"] else ""
+        rows.append([claim["text"], claim["source"], here, evidence(claim["evidence"]) + why, *counts])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

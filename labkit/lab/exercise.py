@@ -85,6 +85,13 @@ class Result:
     message: str
     mistake: str | None = None
 
+    @property
+    def text(self) -> str:
+        """What the learner reads; "not yet" is followed by the news that the lesson goes on all the same."""
+        if self.outcome != "not yet":
+            return f"{self.name}: {self.message}"
+        return f"{self.name}: not yet. {self.message} Until then the lab goes on with the reference."
+
 
 def check(exercise: Exercise, function: Any) -> Result:
     """Compare `function` with the exercise's reference under every probe; nothing it does escapes but its prints.

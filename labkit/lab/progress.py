@@ -1,6 +1,6 @@
 """A learner's progress through the exercises: one small JSON file, which never stands in the way of a lesson.
 
-    {"version": 1, "lessons": {"01_autoencoders": {"corrupt": {"latest": "not yet", "solved": true}}}}
+    {"version": 1, "lessons": {"01_autoencoders": {"mask_pixels": {"latest": "not yet", "solved": true}}}}
 
 `latest` is the outcome of the last check; `solved` stays true once a check was "correct". With LABKIT_BATCH=1 (nobody
 watches) the file is neither read nor written.

@@ -12,13 +12,11 @@ import hashlib
 import html
 import importlib
 import importlib.util
-import io
 import json
 import math
 import os
 import platform
 import random
-import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
@@ -32,7 +30,7 @@ from IPython.display import Code, display
 
 import labkit
 from labkit.lab import claims
-from labkit.lab.exercise import Exercise, Result, check, solution
+from labkit.lab.exercise import Exercise, check, solution
 from labkit.lab.progress import Progress
 
 THREADS = {"quick": 1, "full": 2, "paper": 2}  # fixed, since the order of a parallel sum changes its last bits
@@ -58,6 +56,7 @@ class Lab:
         self.claims: dict[str, dict[str, Any]] = {}
         self.exercises = _exercises(lesson)
         self._hints_given: dict[str, int] = {}
+        self._config = ""
         self._progress = Progress()
         torch.set_num_threads(THREADS[profile])
         threadpoolctl.threadpool_limits(THREADS[profile])  # of scikit-learn and NumPy
@@ -78,6 +77,7 @@ class Lab:
         """The configuration of this run's profile; what it holds is recorded."""
         config = {"quick": quick, "full": full, "paper": paper}[self.profile]
         values = asdict(config) if is_dataclass(config) else {"value": config}
+        self._config = repr(config)
         self._display("config", {"values": json.loads(json.dumps(values, default=str))}, text=repr(config))
         return config
 
@@ -98,11 +98,10 @@ class Lab:
     def checkpoint(self, name: str) -> Path | None:
         """Where `fit` keeps a long training's state, at profile `paper` and within a run's output folder; else None."""
         out = os.environ.get("LABKIT_OUT")
-        return (
-            Path(out, "checkpoints", f"{self.lesson}-{self.seed}-{name}.pt")
-            if out and self.profile == "paper"
-            else None
-        )
+        if not out or self.profile != "paper":
+            return None
+        version = hashlib.sha256(self._config.encode()).hexdigest()[:8]  # another configuration, another training
+        return Path(out, "checkpoints", f"{self.lesson}-{self.seed}-{name}-{version}.pt")
 
     # ---- records ----------------------------------------------------------------------------------------------------
 
@@ -127,11 +126,7 @@ class Lab:
 
         Raises KeyError, naming it, for a number that was not recorded.
         """
-        formatter = _Names()
-        missing = {name for _, name, _, _ in formatter.parse(text) if name is not None} - set(self.metrics)
-        if missing:
-            raise KeyError(f"not recorded in this lesson so far: {', '.join(sorted(missing))}")
-        said = formatter.vformat(text, (), self.metrics)
+        said = claims.fill(text, self.metrics)
         display({"text/markdown": said, "text/plain": said}, raw=True)
 
     def claim(
@@ -156,16 +151,12 @@ class Lab:
 
     def show(self, figure: Any, *, alt: str) -> None:
         """Display a matplotlib figure with its alternative text, and close it. Raises ValueError for an empty alt."""
-        import matplotlib.pyplot as plt
+        from labkit.lab.figures import as_png  # matplotlib is imported when there is a figure
 
         if not alt.strip():
             raise ValueError("a figure needs alt text: say in a sentence or two what it shows")
-        buffer = io.BytesIO()
-        # No date and no software version in the file: the same figure is the same bytes.
-        figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
-        plt.close(figure)
         data = {
-            "image/png": base64.b64encode(buffer.getvalue()).decode(),
+            "image/png": base64.b64encode(as_png(figure)).decode(),
             "text/plain": f"Figure: {alt}",
             labkit.RECORD_MIME: {"kind": "figure", "alt": alt},
         }
@@ -190,7 +181,7 @@ class Lab:
         result = check(exercise, function)
         problem = self._progress.note(self.lesson, exercise.name, result.outcome)
         fields = {"name": result.name, "outcome": result.outcome, "checks": result.checks, "passed": result.passed}
-        self._display("exercise", fields | {"mistake": result.mistake}, text=_said(result))
+        self._display("exercise", fields | {"mistake": result.mistake}, text=result.text)
         if problem:
             _say(problem)
         return function if result.outcome == "correct" else exercise.reference
@@ -233,13 +224,6 @@ class Lab:
         display(data, raw=True)
 
 
-class _Names(string.Formatter):
-    """Fills {name} by the whole name: a metric like "mask=0.5/error" is no attribute of "mask=0"."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, float]) -> tuple[float, str]:
-        return kwargs[field_name], field_name
-
-
 def _finite(name: str, value: float) -> float:
     number = float(value)
     if not math.isfinite(number):
@@ -259,13 +243,6 @@ def _exercises(lesson: str) -> dict[str, Exercise]:
     if not paper or importlib.util.find_spec(module) is None:
         raise ValueError(f"unknown lesson {lesson!r}: `labkit list` shows the lessons")
     return {exercise.name: exercise for exercise in importlib.import_module(module).EXERCISES}
-
-
-def _said(result: Result) -> str:
-    """ "not yet" is followed by the news that the lesson goes on all the same."""
-    if result.outcome != "not yet":
-        return f"{result.name}: {result.message}"
-    return f"{result.name}: not yet. {result.message} Until then the lab goes on with the reference."
 
 
 def _say(text: str) -> None:

@@ -648,7 +648,9 @@ for key, sentence in sentences.items():
         "VAE whitened": f"vae/{key} whitened",
     }
     evidence = {label: lab.metrics[name] for label, name in keys.items()}
-    lab.claim(sentence, holds=evidence["VAE"] > evidence["AE"], evidence=evidence, source="review, conclusion (c)")
+    reason = "The KL pulls clusters towards one place: it shrinks them, and the gaps between them as well."
+    holds = evidence["VAE"] > evidence["AE"]
+    lab.claim(sentence, holds=holds, evidence=evidence, source="review, conclusion (c)", reason=reason)
 
 # %%
 accuracy = lab.metrics["vae/knn accuracy"]
@@ -697,6 +699,7 @@ for where, a, v in [
         holds=v < a,
         evidence={"AE": a, "VAE": v},
         source="review, conclusion (b)",
+        reason="An AE minimises this error alone; a VAE also pays for its codes, and decodes noisy ones.",
     )
 
 # %%
@@ -943,6 +946,7 @@ lab.claim(
     holds=lab.metrics["anomaly/vae/mean"] > lab.metrics["anomaly/vae error/mean"],
     evidence={"error": lab.metrics["anomaly/vae error/mean"], "-ELBO": lab.metrics["anomaly/vae/mean"]},
     source="this lesson",
+    reason="What the ELBO adds is the price of the code, and the code of an unseen digit need not be a dear one.",
 )
 
 # %% [markdown]
@@ -1056,6 +1060,7 @@ for when, model in {"untrained": build(VariationalAutoencoder), "trained": vae}.
         holds=b < a,
         evidence={"A": a, "B": b},
         source="paper, section 2.3",
+        reason="Where the two terms of A move in opposite directions, part of the noise cancels in A and not in B.",
     )
 
 # %% [markdown]

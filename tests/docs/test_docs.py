@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
 import shlex
@@ -320,3 +321,13 @@ def test_the_readmes_table_is_that_of_the_lessons() -> None:
 @over_pages
 def test_no_place_is_left_to_be_filled_in(page: Path) -> None:
     assert not re.findall(r"<<.*?>>|TODO|TBD", read(page))
+
+
+def test_the_picture_in_the_readme_is_the_one_in_the_lesson() -> None:
+    picture = base64.b64encode((ROOT / "docs" / "images" / "latent_spaces.png").read_bytes()).decode()
+    notebook = json.loads((ROOT / "notebooks" / "01_autoencoders.ipynb").read_text(encoding="utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    stored = {
+        "".join(output["data"]["image/png"]).strip() for output in outputs if "image/png" in output.get("data", {})
+    }
+    assert picture in stored, "save the scatter plot of section 5 as docs/images/latent_spaces.png"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -29,28 +30,33 @@ def stub(*args, **kwargs):
     raise NotImplementedError
 
 
+def each_tensor(value: Any, change: Callable) -> Any:
+    """What a reference returns, whatever it is made of, with every tensor in it changed."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(each_tensor(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: each_tensor(item, change) for key, item in value.items()}
+    return value
+
+
 def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
     """Functions that are wrong in ways that any exercise must survive, each with a word of what is said about it."""
 
     def crash(*args, **kwargs):
         raise ZeroDivisionError("inside the learner's function")
 
-    def with_nan(*args, **kwargs):
-        return torch.full_like(exercise.reference(*args, **kwargs), float("nan"))
-
-    def as_float64(*args, **kwargs):
-        return exercise.reference(*args, **kwargs).double()
-
-    def with_extra_axis(*args, **kwargs):
-        return exercise.reference(*args, **kwargs)[None, None]
+    def changed(change: Callable) -> Callable:
+        return lambda *args, **kwargs: each_tensor(exercise.reference(*args, **kwargs), change)
 
     return {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
         "returns a list": (lambda *args, **kwargs: [1.0], "list"),
-        "returns NaN": (with_nan, ""),
-        "returns float64": (as_float64, "float64"),
-        "returns another shape": (with_extra_axis, ""),
+        "returns NaN": (changed(lambda tensor: torch.full_like(tensor, float("nan"))), ""),
+        "returns float64": (changed(torch.Tensor.double), "float64"),
+        "returns another shape": (changed(lambda tensor: tensor[None, None]), ""),
         "takes no arguments": (lambda: None, "called"),
         "is no function": (None, "None"),
         "exits": (lambda *args, **kwargs: exit(1), "SystemExit"),

@@ -183,8 +183,14 @@ def test_training_is_checkpointed_in_the_output_folder_and_only_for_the_profile_
     lab = labkit.start(LESSON, profile=profile, seed=4)
     assert lab.checkpoint("vae") is None
     monkeypatch.setenv("LABKIT_OUT", str(tmp_path))
-    expected = tmp_path / "checkpoints" / f"{LESSON}-4-vae.pt" if profile == "paper" else None
-    assert lab.checkpoint("vae") == expected
+    if profile != "paper":
+        assert lab.checkpoint("vae") is None
+        return
+    lab.choose(quick=None, full=None, paper="one configuration")
+    first, other = lab.checkpoint("vae"), lab.checkpoint("ae")
+    assert first.parent == tmp_path / "checkpoints"
+    lab.choose(quick=None, full=None, paper="another configuration")
+    assert len({first, other, lab.checkpoint("vae")}) == 3
 
 
 # ---- records --------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_the_reader_predicts_before_the_experiment(source: NotebookNode) -> None
     assert len(re.findall(r"\*\*Predict\.\*\*", text(source))) >= 4
 
 
-def test_there_is_a_widget_and_a_static_figure_soon_after_it(source: NotebookNode) -> None:
+def test_there_is_a_widget_and_a_static_figure_beside_it(source: NotebookNode) -> None:
     widgets = [i for i, cell in enumerate(source.cells) if "widget" in cell.metadata.get("tags", [])]
     figures = positions(source, r"lab\.show\(")
     assert widgets
