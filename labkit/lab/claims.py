@@ -56,9 +56,9 @@ def count(recorded: Mapping[str, int] | None) -> str:
 
 
 def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str:
-    """A Markdown table: every claim of this run, its evidence, and where it stands at `full` and `paper`."""
-    elsewhere = [recorded_elsewhere(other, lesson) for other in ("full", "paper")]
-    head = ["claim", "source", f"here (`{profile}`)", "evidence here", "at `full`", "at `paper`"]
+    """A Markdown table: every claim of this run, its evidence, and how often it held over the seeds of each profile."""
+    elsewhere = [recorded_elsewhere(other, lesson) for other in labkit.PROFILES]
+    head = ["claim", "source", f"here (`{profile}`)", "evidence here", *(f"at `{other}`" for other in labkit.PROFILES)]
     rows = [head, ["---"] * len(head)]
     for claim in claims:
         counts = [count(recorded.get(claim["text"])) for recorded in elsewhere]

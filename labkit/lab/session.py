@@ -145,7 +145,7 @@ class Lab:
         self._display("claim", claim, text=plain, markdown=markdown)
 
     def claims_table(self) -> None:
-        """All claims of this run beside how often each held at `full` and `paper`, where those were recorded."""
+        """All claims of this run beside how often each held at each profile, where that was recorded."""
         table = claims.table(self.claims.values(), self.lesson, self.profile)
         display({"text/markdown": table, "text/plain": table}, raw=True)
 

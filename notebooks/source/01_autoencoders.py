@@ -1189,10 +1189,14 @@ lab.tell(
 
 # %%
 grey = digits.test.flat.clamp(1e-6, 1 - 1e-6)
-lab.record("grey/loss of a perfect reconstruction", reconstruction_nats(torch.logit(grey), grey).mean(), unit="nats")
+lab.record(
+    "grey/loss of a perfect reconstruction", paper.reconstruction_nats(torch.logit(grey), grey).mean(), unit="nats"
+)
 sharp = x_test.clamp(1e-6, 1 - 1e-6)
 lab.record(
-    "binarised/loss of a perfect reconstruction", reconstruction_nats(torch.logit(sharp), x_test).mean(), unit="nats"
+    "binarised/loss of a perfect reconstruction",
+    paper.reconstruction_nats(torch.logit(sharp), x_test).mean(),
+    unit="nats",
 )
 lab.tell(
     'A perfect copy of a grey digit still "costs" {grey/loss of a perfect reconstruction:.1f} nats; of a binarised one '

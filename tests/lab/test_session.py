@@ -284,10 +284,10 @@ def test_the_table_says_where_else_each_claim_was_seen_to_hold(lab, shown, basel
         lab.claim(text, holds=True, evidence={"AE": 1}, source="review")
     lab.claims_table()
     assert rows(shown[-1]) == [
-        ["steady", "review", "**✔ holds**", "AE 1", "✔ holds (5 of 5 seeds)", "not run"],
-        ["never", "review", "**✔ holds**", "AE 1", "✘ does not hold (0 of 5 seeds)", "not run"],
-        ["unsteady", "review", "**✔ holds**", "AE 1", "varies: 2 of 5 seeds", "not run"],
-        ["new", "review", "**✔ holds**", "AE 1", "not run", "not run"],
+        ["steady", "review", "**✔ holds**", "AE 1", "not run", "✔ holds (5 of 5 seeds)", "not run"],
+        ["never", "review", "**✔ holds**", "AE 1", "not run", "✘ does not hold (0 of 5 seeds)", "not run"],
+        ["unsteady", "review", "**✔ holds**", "AE 1", "not run", "varies: 2 of 5 seeds", "not run"],
+        ["new", "review", "**✔ holds**", "AE 1", "not run", "not run", "not run"],
     ]
 
 
