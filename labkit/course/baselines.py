@@ -31,7 +31,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 MIN_SEEDS = 5  # fewer say too little about the spread: the t quantile is 64 for two seeds and 4.6 for five
 COVERAGE = 0.99  # of one further run of the same code at another seed, if the metric is normal over seeds
-ROUNDING = 1e-5  # relative; another machine may add float32 numbers in another order
+ROUNDING = 1e-6  # relative; another machine may add float32 numbers in another order
 DIGITS = 8  # significant digits kept of a derived number
 
 
