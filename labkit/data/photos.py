@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LICENCE = (
-    "astronaut: NASA, public domain; camera (Lav Varshney), chelsea (Stefan van der Walt), coffee (Rachel Michetti): CC0; "
-    "rocket: SpaceX, public domain; china (danielbuechele), flower (vultilion): CC BY 2.0"
+    "astronaut: NASA, public domain; camera (Lav Varshney), chelsea (Stefan van der Walt), coffee (Rachel Michetti): "
+    "CC0; rocket: SpaceX, public domain; china (danielbuechele), flower (vultilion): CC BY 2.0"
 )
 FROM_SCIKIT_IMAGE = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 FROM_SCIKIT_LEARN = ("china", "flower")
@@ -30,7 +30,7 @@ class Photographs:
     url: str
 
     def patches(self, side: int, count: int, generator: torch.Generator) -> Tensor:
-        """`count` square patches from random places, equally many from each photograph but for the rounding, (count, side²).
+        """Square patches from random places, equally many from each photograph up to rounding, -> (count, side * side).
 
         Raises ValueError for a side that does not fit into every photograph, or fewer patches than photographs.
         """
@@ -54,7 +54,7 @@ class Photographs:
 
 
 def load(profile: str) -> Photographs:
-    """The photographs, as grey images; `profile` changes nothing. Raises DataError when a package lacks its own file."""
+    """The photographs, as grey images, whatever the profile. Raises DataError when a package lacks its own file."""
     import numpy as np
     import skimage.color
     import skimage.data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,15 +56,46 @@ def image_rows(rows: dict[str, Any], *, size: float = 0.75, columns: Sequence[st
     grids = [_images(images) for images in rows.values()]
     count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:]
     gap = 2
-    mosaic = np.zeros((len(grids) * (height + gap) - gap, count * (width + gap) - gap))
-    for i, images in enumerate(grids):
-        for j, image in enumerate(images):
-            mosaic[i * (height + gap) :, j * (width + gap) :][:height, :width] = image
+    mosaic = tiled(grids, gap=gap)
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(size * count + 1, size * len(grids)))
     ax.imshow(mosaic, vmin=0, vmax=1, cmap="gray_r", interpolation="nearest")
     ax.set_yticks([i * (height + gap) + height / 2 for i in range(len(grids))], list(rows))
     ax.set_xticks([j * (width + gap) + width / 2 for j in range(len(columns))], columns)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def tiled(rows: Sequence[np.ndarray], *, gap: int = 1, fill: float = 0.0) -> np.ndarray:
+    """One image made of rows of images (n, H, W), with `gap` pixels of `fill` between them."""
+    count, (height, width) = max(len(images) for images in rows), rows[0].shape[1:]
+    mosaic = np.full((len(rows) * (height + gap) - gap, count * (width + gap) - gap), fill)
+    for i, images in enumerate(rows):
+        for j, image in enumerate(images):
+            mosaic[i * (height + gap) :, j * (width + gap) :][:height, :width] = image
+    return mosaic
+
+
+def atom_rows(rows: dict[str, Any], *, columns: int = 20, size: float = 0.55) -> plt.Figure:
+    """Square atoms with positive and negative pixels, {"label": (n, side * side)}, `columns` of them to a line.
+
+    Each atom is scaled by its own largest pixel: white is negative, mid-grey zero, black positive.
+    """
+    lines, labels = [], {}
+    for label, atoms in rows.items():
+        pixels = np.asarray(atoms.detach().cpu() if hasattr(atoms, "detach") else atoms, dtype=float)
+        side = math.isqrt(pixels.shape[1])
+        scaled = pixels / np.maximum(np.abs(pixels).max(axis=1, keepdims=True), 1e-12)
+        images = scaled.reshape(-1, side, side)
+        labels[len(lines)] = label
+        lines += [images[start : start + columns] for start in range(0, len(images), columns)]
+    mosaic = tiled(lines, gap=1)
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(size * columns + 1, size * len(lines)))
+    ax.imshow(mosaic, vmin=-1, vmax=1, cmap="gray_r", interpolation="nearest")
+    ax.set_yticks([line * (side + 1) + side / 2 for line in labels], list(labels.values()))
+    ax.set_xticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -33,10 +33,30 @@ def image_sliders(
         )
         for name, (low, high) in ranges.items()
     }
-    view = ipywidgets.Image(format="png", width=224)
+    return _beside_its_image(render, sliders, width=224, scale=8)
+
+
+def image_choices(
+    render: Callable[..., Any], choices: Mapping[str, Sequence[Any]], *, width: int = 448, scale: int = 4
+) -> ipywidgets.Widget:
+    """As `image_sliders`, but each argument steps through a list, as for models that were trained beforehand.
+
+    `width` of the shown image in pixels; `scale` enlarges it before that, so that pixels keep sharp edges.
+    """
+    sliders = {
+        name: ipywidgets.SelectionSlider(options=[(str(value), value) for value in values], description=name)
+        for name, values in choices.items()
+    }
+    return _beside_its_image(render, sliders, width=width, scale=scale)
+
+
+def _beside_its_image(
+    render: Callable[..., Any], sliders: Mapping[str, ipywidgets.ValueWidget], *, width: int, scale: int
+) -> ipywidgets.Widget:
+    view = ipywidgets.Image(format="png", width=width)
 
     def redraw(_change: Any = None) -> None:
-        view.value = png(render(**{name: slider.value for name, slider in sliders.items()}))
+        view.value = png(render(**{name: slider.value for name, slider in sliders.items()}), scale=scale)
 
     for slider in sliders.values():
         slider.observe(redraw, names="value")

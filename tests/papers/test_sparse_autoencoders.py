@@ -1,0 +1,909 @@
+"""The method against values worked out by hand, against torch.distributions and scikit-learn, and against finite
+differences. Which fact of the lesson a test checks stands in its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, kl_divergence
+
+from labkit.papers.sparse_autoencoders import (
+    GaborFit,
+    SparseAutoencoder,
+    dead_units,
+    effective_dimension,
+    explained_image,
+    gabor_fit,
+    kl_sparsity,
+    kl_sparsity_as_printed,
+    l1_penalty,
+    normalize_decoder_,
+    objective,
+    participation_ratio,
+    parts,
+    ridge,
+    squared_error,
+    top_k,
+    zca_whitening,
+)
+
+RHO = 0.05
+DIVERGENCES = pytest.mark.parametrize("divergence", [kl_sparsity, kl_sparsity_as_printed])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tensors as small as these are only slowed down by a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def sigmoids(*shape: int, seed: int = 0) -> Tensor:
+    return torch.sigmoid(2 * normal(*shape, seed=seed) - 1)
+
+
+def numbers(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def build(
+    inputs: int = 5,
+    hidden: int = 7,
+    activation: Callable[[Tensor], Tensor] = torch.relu,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> SparseAutoencoder:
+    """A model whose weights and biases come from a generator of its own, so that no global seed is needed."""
+    with torch.random.fork_rng():
+        model = SparseAutoencoder(inputs, hidden, activation).to(dtype)
+    generator = seeded(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0, 0.5, generator=generator)
+    return model
+
+
+def gradients(cost: Tensor, model: nn.Module) -> Tensor:
+    """d cost / d every parameter, in one vector; 0 for a parameter that the cost does not contain."""
+    found = torch.autograd.grad(cost, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    return nn.utils.parameters_to_vector(found)
+
+
+# ---- the KL penalty -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rho_hat", "correct", "printed"),
+    [
+        (0.01, 0.041291, 0.992088),
+        (0.05, 0.0, 0.95),
+        (0.10, 0.016707, 0.968120),
+        (0.40, 0.332584, 1.400195),
+        (0.50, 0.494632, 1.689871),
+    ],
+)
+def test_both_formulas_have_the_values_of_the_table(rho_hat: float, correct: float, printed: float) -> None:
+    assert kl_sparsity(numbers(rho_hat), RHO).item() == pytest.approx(correct, abs=5e-7)
+    assert kl_sparsity_as_printed(numbers(rho_hat), RHO).item() == pytest.approx(printed, abs=5e-7)
+
+
+def test_the_kl_from_a_tenth_to_four_tenths_is_the_value_quoted_by_a_textbook_author() -> None:
+    assert kl_sparsity(numbers(0.4), 0.1).item() == pytest.approx(0.226289161, abs=5e-10)
+
+
+def test_the_gradient_where_a_unit_should_be_on_5_percent_of_the_time_and_is_on_20_is_15_sixteenths() -> None:
+    rho_hat = numbers(0.2).requires_grad_()
+    (slope,) = torch.autograd.grad(kl_sparsity(rho_hat, RHO), rho_hat)
+    assert slope.item() == pytest.approx(0.9375, abs=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.05, 0.3, 0.5])
+def test_the_kl_stays_when_on_and_off_change_their_names(rho: float) -> None:
+    rho_hat = sigmoids(20)
+    torch.testing.assert_close(kl_sparsity(rho_hat, rho), kl_sparsity(1 - rho_hat, 1 - rho))
+
+
+def test_the_kl_is_not_symmetric_in_its_two_arguments() -> None:
+    assert kl_sparsity(numbers(0.4), 0.1).item() != pytest.approx(kl_sparsity(numbers(0.1), 0.4).item(), rel=0.05)
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.05, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kl_is_the_sum_of_those_between_bernoullis(rho: float, dtype: torch.dtype) -> None:
+    h = sigmoids(30, 8).to(dtype)
+    expected = kl_divergence(Bernoulli(torch.full((8,), rho, dtype=dtype)), Bernoulli(h.mean(0))).sum()
+    torch.testing.assert_close(kl_sparsity(h, rho), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_kl_is_zero_where_every_unit_has_the_wanted_mean_and_positive_elsewhere() -> None:
+    assert kl_sparsity(torch.full((6,), RHO, dtype=torch.float64), RHO).item() == pytest.approx(0, abs=1e-14)
+    elsewhere = torch.linspace(0, 1, 101, dtype=torch.float64)
+    assert all(kl_sparsity(rho_hat[None], RHO) > 0 for rho_hat in elsewhere if not math.isclose(rho_hat, RHO))
+
+
+@DIVERGENCES
+def test_activations_cost_what_their_mean_over_the_batch_costs(divergence: Callable) -> None:
+    h = sigmoids(30, 8)
+    assert torch.equal(divergence(h, RHO), divergence(h.mean(0), RHO))
+    assert divergence(h, RHO).shape == ()
+
+
+def test_units_that_are_on_for_the_wanted_share_of_the_examples_cost_nothing_however_far_on() -> None:
+    h = torch.eye(4, dtype=torch.float64)  # each unit is fully on for a quarter of the examples
+    assert kl_sparsity(h, 0.25).item() == pytest.approx(0, abs=1e-12)
+    example_by_example = torch.stack([kl_sparsity(example, 0.25) for example in h]).mean()
+    assert example_by_example > 4  # ... which drives every single activation to rho
+
+
+def test_the_penalty_pulls_at_every_example_of_a_unit_with_the_same_force() -> None:
+    h = sigmoids(30, 8).requires_grad_()
+    (pull,) = torch.autograd.grad(kl_sparsity(h, RHO), h)
+    rho_hat = h.detach().mean(0)
+    torch.testing.assert_close(pull[0], (-RHO / rho_hat + (1 - RHO) / (1 - rho_hat)) / 30)
+    assert torch.equal(pull, pull[:1].expand(30, 8))
+
+
+def test_torchs_kl_div_of_the_means_is_the_first_term_alone() -> None:
+    rho_hat = sigmoids(8)
+    rho = torch.full_like(rho_hat, RHO)
+    first = (rho * torch.log(rho / rho_hat)).sum()
+    torch.testing.assert_close(F.kl_div(rho_hat.log(), rho, reduction="sum"), first)
+    torch.testing.assert_close(nn.KLDivLoss(reduction="sum")(rho_hat.log(), rho), first)
+    outcomes = torch.stack([rho_hat, 1 - rho_hat]), torch.stack([rho, 1 - rho])
+    torch.testing.assert_close(F.kl_div(outcomes[0].log(), outcomes[1], reduction="sum"), kl_sparsity(rho_hat, RHO))
+    assert F.kl_div(numbers(0.5).log(), numbers(RHO), reduction="sum") < 0  # no divergence is
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", [0.0, 1.0])
+@DIVERGENCES
+def test_a_unit_that_is_always_off_or_always_on_costs_a_finite_amount(
+    divergence: Callable, activation: float, dtype: torch.dtype
+) -> None:
+    h = torch.full((6, 3), activation, dtype=dtype, requires_grad=True)
+    cost = divergence(h, RHO)
+    cost.backward()
+    assert cost.isfinite()
+    assert cost > kl_sparsity(torch.full((3,), 1e-3 if activation == 0 else 0.999), RHO)
+    assert h.grad.isfinite().all()
+
+
+# ---- the misprint ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.05, 0.2])
+def test_the_misprint_is_1_minus_rho_where_a_divergence_is_0(rho: float) -> None:
+    assert kl_sparsity_as_printed(numbers(rho), rho).item() == pytest.approx(1 - rho, abs=1e-12)
+
+
+def derivatives(divergence: Callable, rho_hat: float, rho: float) -> tuple[float, float]:
+    """The first and the second derivative for one unit."""
+    at = numbers(rho_hat).requires_grad_()
+    (first,) = torch.autograd.grad(divergence(at, rho), at, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), at)
+    return first.item(), second.item()
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.05, 0.2])
+def test_the_misprint_hides_because_its_gradient_vanishes_at_the_same_place(rho: float) -> None:
+    assert derivatives(kl_sparsity, rho, rho)[0] == pytest.approx(0, abs=1e-12)
+    assert derivatives(kl_sparsity_as_printed, rho, rho)[0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.05, 0.2])
+def test_the_misprint_is_curved_too_much_by_one_part_in_1_minus_rho(rho: float) -> None:
+    assert derivatives(kl_sparsity, rho, rho)[1] == pytest.approx(1 / rho + 1 / (1 - rho))
+    assert derivatives(kl_sparsity_as_printed, rho, rho)[1] == pytest.approx(1 / rho + 2 / (1 - rho))
+
+
+@pytest.mark.parametrize("rho_hat", [0.01, 0.2, 0.6])
+def test_the_slope_of_the_misprint_has_its_second_term_squared(rho_hat: float) -> None:
+    slope, _ = derivatives(kl_sparsity_as_printed, rho_hat, RHO)
+    assert slope == pytest.approx(-RHO / rho_hat + ((1 - RHO) / (1 - rho_hat)) ** 2)
+
+
+# ---- the L1 penalty -------------------------------------------------------------------------------------------------
+
+
+def test_the_l1_penalty_sums_over_units_and_averages_over_examples() -> None:
+    assert l1_penalty(torch.tensor([[0.5, -1, 0], [2, 0, -4]])).item() == 3.75
+    h = normal(6, 8)
+    torch.testing.assert_close(l1_penalty(torch.cat([h, h])), l1_penalty(h))  # twice the examples
+    torch.testing.assert_close(l1_penalty(torch.cat([h, h], dim=1)), 2 * l1_penalty(h))  # twice the units
+
+
+def split_in_two(model: SparseAutoencoder) -> SparseAutoencoder:
+    """Every unit becomes two of half its activation, each with its atom: twice as wide, and the same function."""
+    outputs, inputs = model.decoder.weight.shape[0], model.encoder.weight.shape[1]
+    wide = build(inputs, 2 * model.encoder.weight.shape[0])
+    assert outputs == inputs
+    with torch.no_grad():
+        wide.encoder.weight.copy_(torch.cat([model.encoder.weight] * 2) / 2)
+        wide.encoder.bias.copy_(torch.cat([model.encoder.bias] * 2) / 2)
+        wide.decoder.weight.copy_(torch.cat([model.decoder.weight] * 2, dim=1))
+        wide.decoder.bias.copy_(model.decoder.bias)
+    return wide
+
+
+def test_lambda_means_the_same_after_every_unit_is_split_in_two_but_not_with_a_mean_over_units() -> None:
+    model, x = build(), normal(9, 5)
+    wide = split_in_two(model)
+    torch.testing.assert_close(wide(x)[0], model(x)[0])
+    torch.testing.assert_close(objective(wide, x, l1=0.7), objective(model, x, l1=0.7))
+    torch.testing.assert_close(wide(x)[1].abs().mean(), model(x)[1].abs().mean() / 2)
+
+
+@pytest.mark.parametrize("c", [2.0, 100.0])
+def test_small_activations_and_large_atoms_pay_less_l1_for_the_same_reconstruction(c: float) -> None:
+    model, x = build(), normal(9, 5)
+    x_hat, h = model(x)
+    with torch.no_grad():
+        model.encoder.weight /= c
+        model.encoder.bias /= c
+        model.decoder.weight *= c
+    cheated, small = model(x)
+    torch.testing.assert_close(cheated, x_hat)
+    torch.testing.assert_close(l1_penalty(small), l1_penalty(h) / c)
+
+
+# ---- atoms of length 1 ----------------------------------------------------------------------------------------------
+
+
+def test_every_atom_gets_length_1_and_keeps_its_direction() -> None:
+    weight = normal(5, 7) * torch.logspace(-3, 3, 7, dtype=torch.float64)
+    before = weight.clone()
+    normalize_decoder_(weight)
+    torch.testing.assert_close(weight.norm(dim=0), torch.ones(7, dtype=torch.float64))
+    torch.testing.assert_close((weight * before).sum(0), before.norm(dim=0))
+
+
+def test_the_weight_of_a_layer_is_changed_in_place_and_stays_a_parameter() -> None:
+    weight = build().decoder.weight
+    assert normalize_decoder_(weight) is weight
+    assert weight.requires_grad
+    assert weight.is_leaf
+    torch.testing.assert_close(weight.detach().norm(dim=0), torch.ones(7, dtype=torch.float64))
+
+
+def test_an_atom_of_zeros_stays_zero() -> None:
+    weight = torch.tensor([[3.0, 0.0], [4.0, 0.0]])
+    assert torch.equal(normalize_decoder_(weight), torch.tensor([[0.6, 0.0], [0.8, 0.0]]))
+
+
+def test_after_normalising_no_scale_of_the_atoms_is_left_to_cheat_with() -> None:
+    weight = normal(5, 7)
+    torch.testing.assert_close(normalize_decoder_(1000 * weight), normalize_decoder_(weight.clone()))
+
+
+# ---- the whole cost -------------------------------------------------------------------------------------------------
+
+
+def test_without_penalties_the_cost_is_the_plain_autoencoders_to_the_last_bit() -> None:
+    model, x = build(dtype=torch.float32), normal(9, 5, dtype=torch.float32)
+    plain = squared_error(model(x)[0], x).mean()
+    assert torch.equal(objective(model, x), plain)
+    assert torch.equal(objective(model, x, l1=0, beta=0, weight_decay=0), plain)
+    assert torch.equal(gradients(objective(model, x), model), gradients(plain, model))
+
+
+def test_the_squared_error_is_half_of_the_sum_over_the_inputs_of_each_example() -> None:
+    error = squared_error(torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [0, 0, 4]]))
+    assert error.tolist() == [6.5, 8.0]
+
+
+def test_the_cost_is_the_sum_of_its_four_terms() -> None:
+    model, x = build(activation=torch.sigmoid), normal(9, 5)
+    x_hat, h = model(x)
+    w1, w2 = model.encoder.weight, model.decoder.weight
+    expected = (
+        0.5 * (x_hat - x).norm(dim=1).square().mean()
+        + 0.3 * h.sum() / 9
+        + 2.0 * kl_divergence(Bernoulli(numbers(0.1).expand(7)), Bernoulli(h.mean(0))).sum()
+        + 0.01 / 2 * (w1.norm().square() + w2.norm().square())
+    )
+    torch.testing.assert_close(objective(model, x, l1=0.3, beta=2.0, rho=0.1, weight_decay=0.01), expected)
+
+
+def test_the_divergence_can_be_exchanged_for_the_printed_one() -> None:
+    model, x = build(activation=torch.sigmoid), normal(9, 5)
+    h = model.encode(x)
+    printed = objective(model, x, beta=3, divergence=kl_sparsity_as_printed)
+    torch.testing.assert_close(printed - objective(model, x), 3 * kl_sparsity_as_printed(h, RHO))
+
+
+def test_the_penalties_on_activations_leave_the_decoder_alone_and_weight_decay_the_biases() -> None:
+    model, x = build(activation=torch.sigmoid), normal(9, 5)
+    h = model.encode(x)
+    w1, b1, w2, b2 = model.parameters()
+    for penalty in (l1_penalty(h), kl_sparsity(h, RHO)):
+        found = torch.autograd.grad(penalty, [w1, b1, w2, b2], allow_unused=True, retain_graph=True)
+        assert [gradient is None for gradient in found] == [False, False, True, True]
+    decay = objective(model, x, weight_decay=0.3) - objective(model, x)
+    of_w1, of_b1, of_w2, of_b2 = torch.autograd.grad(decay, [w1, b1, w2, b2])
+    torch.testing.assert_close((of_w1, of_w2), (0.3 * w1.detach(), 0.3 * w2.detach()))
+    torch.testing.assert_close((of_b1, of_b2), (torch.zeros_like(b1), torch.zeros_like(b2)))
+
+
+COSTS = {
+    "KL and weight decay, as in the lecture notes": (torch.sigmoid, {"beta": 3, "rho": 0.01, "weight_decay": 1e-4}),
+    "all penalties": (torch.sigmoid, {"l1": 0.2, "beta": 0.5, "rho": 0.05, "weight_decay": 0.1}),
+    "the misprint": (torch.sigmoid, {"beta": 3, "divergence": kl_sparsity_as_printed}),
+    "L1 on a ReLU": (torch.relu, {"l1": 0.2}),
+}
+
+
+@pytest.mark.parametrize(("activation", "penalties"), COSTS.values(), ids=COSTS)
+def test_the_gradient_of_the_whole_cost_is_that_of_central_differences_to_1e_8(
+    activation: Callable, penalties: dict
+) -> None:
+    model, x = build(activation=activation), normal(9, 5)
+    assert model.encoder(x).abs().min() > 1e-3, "a ReLU has a kink where differences are taken"
+    exact = gradients(objective(model, x, **penalties), model)
+    at = nn.utils.parameters_to_vector(model.parameters()).detach()
+    numerical, step = torch.empty_like(at), 1e-5
+    with torch.no_grad():
+        for i, direction in enumerate(torch.eye(len(at), dtype=at.dtype)):
+            costs = []
+            for moved in (at + step * direction, at - step * direction):
+                nn.utils.vector_to_parameters(moved, model.parameters())
+                costs.append(objective(model, x, **penalties))
+            numerical[i] = (costs[0] - costs[1]) / (2 * step)
+    assert (numerical - exact).norm() < 1e-8 * exact.norm()
+
+
+@pytest.mark.parametrize(
+    ("function", "at"),
+    [
+        (l1_penalty, normal(4, 3)),
+        (lambda h: kl_sparsity(h, RHO), sigmoids(4, 3)),
+        (lambda h: kl_sparsity_as_printed(h, RHO), sigmoids(4, 3)),
+        (lambda h: top_k(h, 2), normal(4, 5)),
+        (lambda h: participation_ratio(h), normal(4, 5)),
+        (lambda x_hat: squared_error(x_hat, normal(4, 5, seed=1)), normal(4, 5)),
+    ],
+    ids=["l1", "kl", "misprint", "top_k", "participation_ratio", "squared_error"],
+)
+def test_each_gradient_passes_torchs_own_check(function: Callable, at: Tensor) -> None:
+    assert torch.autograd.gradcheck(function, at.clone().requires_grad_())
+
+
+class Costed(nn.Module):
+    """The whole cost of a model as a module, whose parameters torch can exchange."""
+
+    def __init__(self, model: SparseAutoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return objective(self.model, x, l1=0.2, beta=0.5, weight_decay=0.1)
+
+
+def test_the_whole_cost_passes_torchs_own_check_of_gradients() -> None:
+    costed, x = Costed(build(activation=torch.sigmoid)), normal(9, 5)
+    names, weights = zip(*costed.named_parameters(), strict=True)
+
+    def cost(*weights: Tensor) -> Tensor:
+        return torch.func.functional_call(costed, dict(zip(names, weights, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(cost, weights)
+
+
+def silent(activation: Callable, bias: float) -> SparseAutoencoder:
+    """A float32 model of which every unit is always off, or for a sigmoid and a positive bias always on."""
+    model = build(activation=activation, dtype=torch.float32)
+    nn.init.constant_(model.encoder.bias, bias)
+    return model
+
+
+def test_a_dead_relu_layer_has_a_finite_cost_and_no_gradient_in_its_encoder() -> None:
+    model, x = silent(torch.relu, -1000.0), normal(9, 5, dtype=torch.float32)
+    x_hat, h = model(x)
+    assert not h.any()
+    assert torch.equal(x_hat, model.decoder.bias.expand(9, 5))
+    cost = objective(model, x, l1=1.0, beta=3.0, weight_decay=1e-4)  # all zeros is in [0, 1], so the KL is defined
+    assert cost.isfinite()
+    assert gradients(cost, model).isfinite().all()
+    assert gradients(objective(model, x, l1=1.0), model)[: model.encoder.weight.numel()].eq(0).all()
+
+
+@pytest.mark.parametrize("bias", [-1000.0, -30.0, 30.0, 1000.0])
+@DIVERGENCES
+def test_a_saturated_sigmoid_layer_has_a_finite_cost_and_finite_gradients(divergence: Callable, bias: float) -> None:
+    model, x = silent(torch.sigmoid, bias), normal(9, 5, dtype=torch.float32)
+    cost = objective(model, x, l1=1.0, beta=3.0, weight_decay=1e-4, divergence=divergence)
+    assert cost.isfinite()
+    assert gradients(cost, model).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["l1", "beta", "weight_decay"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_penalty_with_a_weight_that_is_no_price_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} weighs a penalty and must be a number that is not negative, got"):
+        objective(build(activation=torch.sigmoid), normal(9, 5), **{name: value})
+
+
+@pytest.mark.parametrize("rho", [0.0, 1.0, -0.1, 1.1, math.nan])
+@DIVERGENCES
+def test_a_share_of_the_time_outside_0_and_1_is_refused(divergence: Callable, rho: float) -> None:
+    said = f"rho is a share of the time and must lie strictly between 0 and 1, got {rho}"
+    with pytest.raises(ValueError, match=said):
+        divergence(sigmoids(9, 4), rho)
+    with pytest.raises(ValueError, match=said):
+        objective(build(activation=torch.sigmoid), normal(9, 5), beta=1.0, rho=rho, divergence=divergence)
+
+
+@pytest.mark.parametrize(
+    "h",
+    [torch.relu(3 * normal(9, 4)), torch.tanh(normal(9, 4)), torch.full((9, 4), math.nan), numbers(0.5, math.nan)],
+    ids=["ReLU", "tanh", "NaN", "one NaN"],
+)
+@DIVERGENCES
+def test_activations_that_are_no_shares_are_refused_and_sigmoids_recommended(divergence: Callable, h: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"needs activations in \[0, 1\], got \[.*\]: use sigmoid units, not ReLU or"):
+        divergence(h, RHO)
+
+
+def test_one_nan_among_many_activations_is_found() -> None:
+    h = sigmoids(9, 4)
+    h[3, 2] = math.nan
+    with pytest.raises(ValueError, match=r"needs activations in \[0, 1\], got \[nan, nan\]"):
+        kl_sparsity(h, RHO)
+
+
+def test_a_relu_layer_under_the_kl_penalty_is_refused_by_the_objective() -> None:
+    with pytest.raises(ValueError, match="use sigmoid units, not ReLU or tanh"):
+        objective(build(), 9 * normal(9, 5), beta=1.0)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4), (0,), (2, 3, 4)])
+@DIVERGENCES
+def test_activations_of_another_shape_are_refused(divergence: Callable, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"activations \(B, m\) or their means \(m,\) are needed, got the shape \("):
+        divergence(torch.full(shape, 0.5), RHO)
+
+
+# ---- k units, no penalty --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_top_k_keeps_the_k_largest_of_each_example_where_they_were(k: int) -> None:
+    h = normal(20, 7)
+    kept = top_k(h, k)
+    assert ((kept != 0).sum(-1) == k).all()
+    assert torch.equal(kept[kept != 0], h[kept != 0])
+    torch.testing.assert_close(kept.sum(-1), h.sort(dim=-1, descending=True).values[:, :k].sum(-1))
+
+
+def test_of_equal_activations_exactly_k_are_kept() -> None:
+    for h in (torch.ones(4, 6), torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.5]])):
+        assert ((top_k(h, 3) != 0).sum(-1) == 3).all()
+    assert top_k(torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.5]]), 3)[0, [0, 4]].tolist() == [2.0, 0.0]
+
+
+def test_behind_a_relu_fewer_than_k_units_are_active_where_fewer_are_positive() -> None:
+    h = torch.relu(torch.tensor([[-1.0, 2.0, -3.0, 0.0], [1.0, 2.0, 3.0, 4.0]]))
+    assert effective_dimension(top_k(h, 3)).tolist() == [1, 3]
+
+
+def test_the_gradient_passes_through_the_kept_units_alone() -> None:
+    h = normal(9, 6).requires_grad_()
+    kept = top_k(h, 2)
+    (gradient,) = torch.autograd.grad(kept.sum(), h)
+    assert torch.equal(gradient, (kept != 0).double())
+
+
+def test_top_k_leaves_the_activations_that_it_is_given_alone() -> None:
+    h = normal(9, 6)
+    top_k(h, 2)
+    assert torch.equal(h, normal(9, 6))
+
+
+def test_a_k_sparse_autoencoder_uses_at_most_k_units_for_each_example() -> None:
+    model = build(activation=lambda a: top_k(torch.relu(a), 2))
+    used = effective_dimension(model.encode(normal(50, 5)), threshold=0)
+    assert used.max() == 2
+
+
+@pytest.mark.parametrize("k", [0, 6, -1])
+def test_a_number_of_units_that_the_layer_does_not_have_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match=f"k must lie between 1 and the 5 units, got {k}"):
+        top_k(normal(4, 5), k)
+
+
+# ---- weight decay on a polynomial -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight_decay", [1e-3, 0.1, 1.0, 100.0])
+def test_ridge_is_that_of_scikit_learn_without_an_intercept(weight_decay: float) -> None:
+    x, y = normal(20, 6), normal(20, seed=1)
+    theirs = Ridge(alpha=weight_decay, fit_intercept=False, solver="cholesky").fit(x.numpy(), y.numpy())
+    torch.testing.assert_close(ridge(x, y, weight_decay), torch.from_numpy(theirs.coef_))
+
+
+def test_without_weight_decay_ridge_is_least_squares() -> None:
+    x, y = normal(20, 6), normal(20, seed=1)
+    torch.testing.assert_close(ridge(x, y, 0), torch.linalg.lstsq(x, y[:, None]).solution[:, 0])
+
+
+def test_at_the_ridge_solution_the_penalised_error_is_flat() -> None:
+    x, y = normal(20, 6), normal(20, seed=1)
+    w = ridge(x, y, 0.7).requires_grad_()
+    (slope,) = torch.autograd.grad((x @ w - y).square().sum() + 0.7 * w.square().sum(), w)
+    torch.testing.assert_close(slope, torch.zeros(6, dtype=torch.float64))
+
+
+def test_more_weight_decay_makes_the_weights_of_a_polynomial_smaller() -> None:
+    x = torch.linspace(-1, 1, 10, dtype=torch.float64)[:, None] ** torch.arange(10)
+    lengths = [ridge(x, normal(10), weight_decay).norm().item() for weight_decay in (1e-8, 1e-4, 1e-2, 1, 100)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > 100 * lengths[-1]
+
+
+@pytest.mark.parametrize("weight_decay", [-1e-9, math.nan])
+def test_negative_weight_decay_is_refused(weight_decay: float) -> None:
+    with pytest.raises(ValueError, match=f"weight_decay must not be negative, got {weight_decay}"):
+        ridge(normal(5, 2), normal(5), weight_decay)
+
+
+# ---- how many units does an image use? ------------------------------------------------------------------------------
+
+
+def test_the_effective_dimension_counts_the_units_beyond_the_threshold_in_both_directions() -> None:
+    h = torch.tensor([[0.0, 0.5, 5e-4, -2.0], [0.0, 0.0, 0.0, 0.0], [1e-3, -1e-3, 2e-3, 1.0]])
+    assert effective_dimension(h).tolist() == [2, 0, 2]
+    assert effective_dimension(h, threshold=0).tolist() == [3, 0, 4]
+    assert effective_dimension(h, threshold=1).tolist() == [1, 0, 0]
+    assert effective_dimension(h).dtype == torch.int64
+
+
+def test_a_unit_is_dead_if_no_example_uses_it() -> None:
+    h = torch.tensor([[0.0, 0.5, 5e-4, 0.0], [0.0, 0.0, -5e-4, -2.0]])
+    assert dead_units(h).tolist() == [True, False, True, False]
+    assert dead_units(h, threshold=0).tolist() == [True, False, False, False]
+    assert torch.equal(dead_units(h), dead_units(torch.cat([h, h])))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_k_equal_activations_have_the_participation_ratio_k(k: int) -> None:
+    h = torch.zeros(2, 7)
+    h[0, :k], h[1, :k] = 0.3, -20.0
+    torch.testing.assert_close(participation_ratio(h), torch.full((2,), float(k)))
+
+
+def test_the_participation_ratio_lies_between_1_and_the_number_of_active_units_whatever_the_scale() -> None:
+    h = torch.relu(normal(50, 9))
+    ratio = participation_ratio(h)
+    assert (ratio >= 1).all()
+    assert (ratio <= effective_dimension(h, 0)).all()
+    torch.testing.assert_close(ratio, h.sum(-1).square() / h.square().sum(-1))
+    torch.testing.assert_close(participation_ratio(1e3 * h), ratio)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_participation_ratio_survives_activations_whose_squares_float32_cannot_hold(scale: float) -> None:
+    assert participation_ratio(torch.tensor([[scale, scale, 0.0]])).item() == pytest.approx(2)
+
+
+def test_a_dead_layer_has_no_dimension_and_nothing_but_finite_numbers() -> None:
+    h = torch.zeros(3, 6, requires_grad=True)
+    assert effective_dimension(h).tolist() == [0, 0, 0]
+    assert dead_units(h).all()
+    ratio = participation_ratio(h)
+    assert ratio.tolist() == [0.0, 0.0, 0.0]
+    ratio.sum().backward()
+    assert h.grad.isfinite().all()
+
+
+def test_a_layer_that_diverged_is_not_taken_for_a_dead_one() -> None:
+    h = torch.tensor([[1.0, math.nan]])
+    assert participation_ratio(h).isnan().all()
+    with pytest.raises(ValueError, match="the activations are NaN: there is nothing to count"):
+        effective_dimension(h)
+
+
+@pytest.mark.parametrize("threshold", [-1e-3, math.nan])
+def test_a_negative_threshold_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match=f"the threshold must not be negative, got {threshold}"):
+        effective_dimension(normal(3, 4), threshold)
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+def test_the_network_is_two_layers_and_its_forward_pass_gives_reconstruction_and_activations() -> None:
+    model, x = build(5, 12), normal(9, 5)
+    x_hat, h = model(x)
+    w1, b1, w2, b2 = model.parameters()
+    assert (w1.shape, b1.shape, w2.shape, b2.shape) == ((12, 5), (12,), (5, 12), (5,))
+    torch.testing.assert_close(h, torch.relu(x @ w1.T + b1))
+    torch.testing.assert_close(x_hat, h @ w2.T + b2)
+
+
+def test_weights_start_uniform_within_the_bound_of_the_lecture_notes_and_biases_at_zero() -> None:
+    with torch.random.fork_rng():
+        model = SparseAutoencoder(64, 25)
+    bound = math.sqrt(6) / math.sqrt(64 + 25 + 1)
+    for layer in (model.encoder, model.decoder):
+        assert layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+        assert not layer.bias.any()
+
+
+def test_a_model_comes_back_from_its_state_dict_to_the_last_bit(tmp_path) -> None:
+    model, copy, x = build(seed=1), build(seed=2), normal(9, 5)
+    assert not torch.equal(copy(x)[0], model(x)[0])
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    copy.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    for one, other in zip(copy(x), model(x), strict=True):
+        assert torch.equal(one, other)
+
+
+def trained(x: Tensor, **penalties: float) -> tuple[float, float]:
+    """Units used by an example, and the error, after a short training that differs in the penalties alone."""
+    model = build(x.shape[1], 2 * x.shape[1], dtype=torch.float32)
+    normalize_decoder_(model.decoder.weight)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        objective(model, x, **penalties).backward()
+        optimizer.step()
+        normalize_decoder_(model.decoder.weight)
+    with torch.no_grad():
+        x_hat, h = model(x)
+        return effective_dimension(h).double().mean().item(), squared_error(x_hat, x).mean().item()
+
+
+def test_a_price_on_activations_lowers_the_effective_dimension_and_is_paid_in_error() -> None:
+    x = torch.relu(normal(100, 8, seed=3, dtype=torch.float32)) @ normal(8, 12, seed=4, dtype=torch.float32)
+    free, error_free = trained(x)
+    priced, error_priced = trained(x, l1=0.3)
+    assert priced < 0.8 * free
+    assert error_priced > error_free
+    dear, _ = trained(x, l1=1e4)
+    assert dear < 0.1  # nothing is worth that price
+
+
+# ---- what an image is made of ---------------------------------------------------------------------------------------
+
+
+def test_all_parts_add_up_to_the_reconstruction_without_its_bias_and_the_longest_come_first() -> None:
+    model, x = build(), normal(5)
+    found = parts(model, x, 7)
+    x_hat, h = model(x[None])
+    assert found.shape == (7, 5)
+    torch.testing.assert_close(found.sum(0), (x_hat[0] - model.decoder.bias).detach())
+    lengths = found.norm(dim=1)
+    assert torch.equal(lengths, lengths.sort(descending=True).values)
+    torch.testing.assert_close(parts(model, x, 3), found[:3])
+    assert h.gt(0).sum() == lengths.gt(0).sum()
+
+
+def test_the_picture_of_an_image_begins_with_the_image_and_ends_with_its_parts() -> None:
+    model, x = build(9, 20), torch.rand(9, generator=seeded(), dtype=torch.float64)
+    picture = explained_image(model, x, count=4)
+    assert picture.shape == (3, 7 * 4 - 1)
+    assert not picture[:, 3::4].any()  # the gaps
+    assert torch.equal(picture[:, :3], x.reshape(3, 3))
+    torch.testing.assert_close(picture[:, 4:7], model(x[None])[0].detach().clamp(0, 1).reshape(3, 3))
+    torch.testing.assert_close(picture[:, 8:11], model.decoder.bias.detach().clamp(0, 1).reshape(3, 3))
+    largest = parts(model, x, 4)
+    torch.testing.assert_close(picture[:, 12:15], 0.5 + 0.5 * largest[0].reshape(3, 3) / largest.abs().max())
+
+
+def test_an_image_that_no_unit_answers_to_has_grey_parts() -> None:
+    model = silent(torch.relu, -1000.0)
+    model.decoder = nn.Linear(7, 4)
+    model.encoder.weight = nn.Parameter(torch.zeros(7, 4))
+    picture = explained_image(model, torch.ones(4), count=2)
+    assert picture.isfinite().all()
+    assert (picture[:, 9:11] == 0.5).all()
+
+
+# ---- whitening ------------------------------------------------------------------------------------------------------
+
+
+def correlated(rows: int, seed: int = 0) -> Tensor:
+    return normal(rows, 6, seed=seed) @ normal(6, 6, seed=9) + 3
+
+
+def covariance(x: Tensor) -> Tensor:
+    return torch.cov(x.T)
+
+
+def test_whitened_rows_are_uncorrelated_with_variance_1_and_mean_0() -> None:
+    x = correlated(50)
+    assert (covariance(x) - torch.eye(6)).abs().max() > 1
+    white = zca_whitening(x, epsilon=0)(x)
+    torch.testing.assert_close(covariance(white), torch.eye(6, dtype=torch.float64))
+    torch.testing.assert_close(white.mean(0), torch.zeros(6, dtype=torch.float64))
+
+
+def test_the_whitening_is_free_of_rotation() -> None:
+    matrix = zca_whitening(correlated(50)).matrix
+    torch.testing.assert_close(matrix, matrix.T)
+    assert torch.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_epsilon_leaves_directions_of_little_variance_small() -> None:
+    spread = numbers(3.0, 1.0, 0.3, 0.01)
+    x = (
+        torch.linalg.qr(normal(80, 4) - normal(80, 4).mean(0)).Q * math.sqrt(79) * spread
+    )  # uncorrelated by construction
+    variances = zca_whitening(x, epsilon=0.1)(x).var(0)
+    torch.testing.assert_close(variances, spread**2 / (spread**2 + 0.1 * (spread**2).mean()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_that_span_only_some_directions_are_whitened_to_finite_numbers(dtype: torch.dtype) -> None:
+    x = (normal(50, 2) @ normal(2, 6, seed=1) + 3).to(dtype)
+    whitening = zca_whitening(x, epsilon=0.01)
+    assert whitening.matrix.isfinite().all()
+    variances = torch.linalg.eigvalsh(covariance(whitening(x)))
+    assert variances[:4].abs().max() < 1e-4
+    assert variances[4:].min() > 0.5
+
+
+def test_new_rows_are_whitened_with_the_mean_and_the_matrix_of_the_old_ones() -> None:
+    whitening, new = zca_whitening(correlated(50)), correlated(20, seed=1)
+    torch.testing.assert_close(whitening.mean, correlated(50).mean(0))
+    torch.testing.assert_close(whitening(new), (new - correlated(50).mean(0)) @ whitening.matrix)
+    torch.testing.assert_close(whitening(new[:1]), whitening(new)[:1])
+
+
+@pytest.mark.parametrize(
+    ("x", "epsilon", "said"),
+    [
+        (normal(1, 4), 0.01, "whitening needs at least 2 rows and epsilon >= 0, got 1 and 0.01"),
+        (normal(9, 4), -0.1, "whitening needs at least 2 rows and epsilon >= 0, got 9 and -0.1"),
+        (normal(9, 4), math.nan, "whitening needs at least 2 rows and epsilon >= 0, got 9 and nan"),
+        (torch.full((5, 3), 1.7), 0.01, "all rows are equal: they have no variance to whiten"),
+        (torch.full((7, 3), 0.1), 0.01, "all rows are equal: they have no variance to whiten"),  # its mean is rounded
+        (torch.full((5, 3), math.nan), 0.01, "the rows hold numbers that are not finite"),
+        (torch.tensor([[1.0, math.inf], [0.0, 2.0]]), 0.01, "the rows hold numbers that are not finite"),
+    ],
+    ids=["one row", "negative epsilon", "NaN epsilon", "equal rows", "equal rows, rounded", "NaN", "inf"],
+)
+def test_rows_that_cannot_be_whitened_are_refused(x: Tensor, epsilon: float, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        zca_whitening(x, epsilon)
+
+
+# ---- Gabors ---------------------------------------------------------------------------------------------------------
+
+SIDE = 12
+
+
+def gabor(
+    theta: float,
+    cycles: float,
+    *,
+    width: float = SIDE / 6,
+    aspect: float = 1.0,
+    centre: tuple[float, float] = (6.0, 5.0),
+    phase: float = 0.4,
+) -> Tensor:
+    """A plane wave in the direction `theta` under a Gaussian window, as the textbook writes it, (SIDE * SIDE,)."""
+    y, x = torch.meshgrid(*[torch.arange(SIDE, dtype=torch.float64)] * 2, indexing="ij")
+    dy, dx = y - centre[0], x - centre[1]
+    across, along = dx * math.cos(theta) + dy * math.sin(theta), dy * math.cos(theta) - dx * math.sin(theta)
+    window = torch.exp(-(across**2 + (along / aspect) ** 2) / (2 * width**2))
+    return (window * torch.cos(2 * math.pi * cycles * across + phase)).flatten()
+
+
+def angle_between(fit: GaborFit, theta: Tensor | float) -> Tensor:
+    """In degrees; an orientation comes back after 180."""
+    gap = (fit.orientation - theta).remainder(math.pi)
+    return torch.rad2deg(torch.minimum(gap, math.pi - gap))
+
+
+GRID = torch.linspace(1 / SIDE, 0.35, 5).tolist()
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_gabor_on_the_grid_is_found_with_its_orientation_its_frequency_and_its_picture(step: int) -> None:
+    theta, cycles = math.pi * step / 12, GRID[1 + step % 4]
+    atom = gabor(theta, cycles, aspect=1 + step % 2)[None]
+    fit = gabor_fit(atom, SIDE)
+    assert fit.explained.item() == pytest.approx(1, abs=1e-6)
+    assert fit.orientation.item() == pytest.approx(theta)
+    assert fit.frequency.item() == pytest.approx(cycles)
+    torch.testing.assert_close(fit.image, atom - atom.mean(), atol=1e-6, rtol=1e-4)
+
+
+def between_the_grid(count: int) -> tuple[Tensor, Tensor]:
+    """Gabors of any orientation, frequency, place, width and phase, and their orientations."""
+    draws = torch.rand(count, 7, generator=seeded(), dtype=torch.float64)
+    thetas = math.pi * draws[:, 0]
+    atoms = [
+        gabor(
+            theta,
+            0.12 + 0.18 * cycles,
+            width=SIDE / 8 + SIDE / 8 * width,
+            aspect=1 + aspect,
+            centre=(3.5 + 4 * y, 3.5 + 4 * x),
+            phase=2 * math.pi * phase,
+        )
+        for theta, (cycles, width, aspect, y, x, phase) in zip(thetas.tolist(), draws[:, 1:].tolist(), strict=True)
+    ]
+    return torch.stack(atoms), thetas
+
+
+def test_of_gabors_between_those_of_the_grid_the_orientation_is_found_to_half_a_step_and_most_is_explained() -> None:
+    atoms, thetas = between_the_grid(100)
+    fit = gabor_fit(atoms, SIDE)
+    assert angle_between(fit, thetas).max() < 7.5 + 1
+    assert fit.explained.median() > 0.9
+    assert fit.explained.min() > 0.6  # a wide one, half a step away in orientation and in frequency
+
+
+def test_a_vertical_bar_has_the_orientation_0_and_a_horizontal_one_a_right_angle() -> None:
+    vertical, horizontal = torch.zeros(2, SIDE, SIDE)
+    vertical[2:-2, 5:7], horizontal[5:7, 2:-2] = 1, 1
+    fit = gabor_fit(torch.stack([vertical, horizontal]).flatten(1), SIDE)
+    assert fit.orientation.tolist() == pytest.approx([0, math.pi / 2])
+    assert fit.explained.min() > 0.5
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1e-3, 1e3])
+def test_sign_scale_and_brightness_of_an_atom_do_not_matter(factor: float) -> None:
+    atoms, _ = between_the_grid(10)
+    fit, other = gabor_fit(atoms, SIDE), gabor_fit(factor * (atoms + 0.5), SIDE)
+    torch.testing.assert_close(other.explained, fit.explained)
+    assert torch.equal(other.orientation, fit.orientation)
+    assert torch.equal(other.frequency, fit.frequency)
+    torch.testing.assert_close(other.image, factor * fit.image)
+
+
+def test_what_is_explained_is_the_share_of_the_energy_that_the_picture_takes_away() -> None:
+    atoms = normal(20, SIDE * SIDE)
+    fit, centred = gabor_fit(atoms, SIDE), atoms - atoms.mean(1, keepdim=True)
+    left = (centred - fit.image).square().sum(1) / centred.square().sum(1)
+    torch.testing.assert_close(fit.explained, 1 - left)
+
+
+def test_white_noise_is_hardly_explained_by_the_best_gabor() -> None:
+    explained = gabor_fit(normal(500, SIDE * SIDE, dtype=torch.float32), SIDE).explained
+    assert (explained < 0.3).double().mean() >= 0.99
+
+
+def test_a_single_pixel_and_a_checkerboard_are_no_gabors() -> None:
+    pixel, board = torch.zeros(SIDE, SIDE), torch.ones(SIDE, SIDE)
+    pixel[5, 6] = 1
+    board[::2, ::2], board[1::2, 1::2] = -1, -1
+    assert gabor_fit(torch.stack([pixel, board]).flatten(1), SIDE).explained.max() < 0.5
+
+
+def test_an_atom_without_any_contrast_is_not_explained_and_gives_no_nan() -> None:
+    fit = gabor_fit(torch.stack([torch.zeros(SIDE * SIDE), gabor(0.5, 0.2).float()]), SIDE)
+    assert fit.explained[0] == 0
+    assert fit.explained[1] > 0.9
+    assert all(field.isfinite().all() for field in fit)
+    assert not fit.image[0].any()
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [torch.zeros(144), torch.zeros(3, 143), torch.full((3, 144), math.nan), torch.zeros(3, 12, 12)],
+    ids=["one atom without its axis", "another side", "NaN", "pictures"],
+)
+def test_what_is_no_row_of_square_atoms_is_refused(atoms: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"atoms must be finite rows of 12 x 12 pixels, got the shape \("):
+        gabor_fit(atoms, SIDE)
