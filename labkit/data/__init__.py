@@ -10,10 +10,38 @@ from collections.abc import Callable
 
 from labkit import PROFILES
 from labkit.data import mnist
+from labkit.data.bearing_kinematics import SKF_6205, BallBearing, DefectFrequencies, defect_frequencies, envelope_spectrum
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
+from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
+from labkit.data.windows import Windows, cut_windows, shared_samples, split_at_random, split_by_load, split_by_time
 
-__all__ = ["LOADERS", "DataError", "Dataset", "Split", "fetch", "load"]
+__all__ = [
+    "CONDITIONS",
+    "FAULTS",
+    "LOADERS",
+    "SKF_6205",
+    "BallBearing",
+    "Bearings",
+    "DataError",
+    "Dataset",
+    "DefectFrequencies",
+    "Recording",
+    "Split",
+    "Windows",
+    "cut_windows",
+    "decimated",
+    "defect_frequencies",
+    "envelope_spectrum",
+    "fetch",
+    "load",
+    "read_as",
+    "shared_samples",
+    "split_at_random",
+    "split_by_load",
+    "split_by_time",
+    "ten_classes",
+]
 
 LOADERS: dict[str, Callable[[str], Dataset]] = {"mnist": mnist.load}
 
