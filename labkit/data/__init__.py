@@ -1,7 +1,8 @@
 """Every data set of the course behind one call: `labkit.data.load("mnist", profile="quick")`.
 
 Importing this is cheap; torch, numpy and the download tools are imported when data are loaded. To add a data set, write
-one module with a `load(profile)` that returns a Dataset, or its like, and give it a name in LOADERS.
+one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
+photographs as `Photographs`, from which patches are cut; vibration as `Bearings`, recordings from which a lesson cuts windows and splits them.
 """
 
 from __future__ import annotations
@@ -9,18 +10,63 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import mnist, photos
+from labkit.data import bearings, mnist, photos
+from labkit.data.bearing_kinematics import (
+    SKF_6205,
+    BallBearing,
+    DefectFrequencies,
+    defect_frequencies,
+    envelope_spectrum,
+)
+from labkit.data.bearing_simulator import simulate_bearing
+from labkit.data.bearings import simulated_bearings
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
 from labkit.data.photos import Photographs
+from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
+from labkit.data.windows import Windows, cut_windows, shared_samples, split_at_random, split_by_load, split_by_time
 
-__all__ = ["LOADERS", "DataError", "Dataset", "Photographs", "Split", "fetch", "load"]
+__all__ = [
+    "CONDITIONS",
+    "FAULTS",
+    "LOADERS",
+    "SKF_6205",
+    "BallBearing",
+    "Bearings",
+    "DataError",
+    "Dataset",
+    "DefectFrequencies",
+    "Photographs",
+    "Recording",
+    "Split",
+    "Windows",
+    "cut_windows",
+    "decimated",
+    "defect_frequencies",
+    "envelope_spectrum",
+    "fetch",
+    "load",
+    "read_as",
+    "shared_samples",
+    "simulate_bearing",
+    "simulated_bearings",
+    "split_at_random",
+    "split_by_load",
+    "split_by_time",
+    "ten_classes",
+]
 
-LOADERS: dict[str, Callable[[str], Dataset | Photographs]] = {"mnist": mnist.load, "photos": photos.load}
+LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
+    "bearings": bearings.load,
+    "mnist": mnist.load,
+    "photos": photos.load,
+}
 
 
-def load(name: str, *, profile: str = "quick") -> Dataset | Photographs:
+def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
+
+    "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at "quick" are simulated.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

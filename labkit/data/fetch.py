@@ -30,12 +30,21 @@ class Known:
     bytes: int
 
 
-def fetch(relative_path: str, *, sha256: str, bytes: int, urls: Sequence[str], also: Sequence[Known] = ()) -> Path:
+def fetch(
+    relative_path: str,
+    *,
+    sha256: str,
+    bytes: int,
+    urls: Sequence[str],
+    also: Sequence[Known] = (),
+    label: str | None = None,
+) -> Path:
     """The path of a file with exactly these contents, checked now; downloaded into the cache where there is none.
 
     `urls` are mirrors of the file itself, tried in turn. `also` are other forms of it (say, unpacked) that serve as
     well where they already lie. The first form found in LABKIT_DATA decides: if it is damaged that is an error, not a
-    reason to look further. A damaged file in the cache is downloaded again. Raises DataError.
+    reason to look further. A damaged file in the cache is downloaded again. `label` stands beside the progress bar, in
+    place of the file's name. Raises DataError.
     """
     wanted = (Known(relative_path, sha256, bytes), *also)
     data, cache = data_folder(), cache_folder()
@@ -52,7 +61,7 @@ def fetch(relative_path: str, *, sha256: str, bytes: int, urls: Sequence[str], a
         lack = f"{found.path} {found.problem}" if found else f"{relative_path} is neither in {places}"
         remedy = "put the original file there, or unset LABKIT_OFFLINE"
         raise DataError(f"{lack}, and LABKIT_OFFLINE forbids a download: {remedy}.")
-    return _download(wanted[0], urls, cache)
+    return _download(wanted[0], urls, cache, label)
 
 
 def data_folder() -> Path | None:
@@ -113,14 +122,14 @@ def _problem(path: Path, known: Known) -> str | None:
     return None
 
 
-def _download(known: Known, urls: Sequence[str], cache: Path) -> Path:
+def _download(known: Known, urls: Sequence[str], cache: Path, label: str | None) -> Path:
     """Fetch the file from the first mirror that gives it whole. pooch writes beside, checks the sum, and renames."""
     from requests import RequestException
 
     target, failures = cache / known.path, []
     for url in urls:
         try:
-            _retrieve(url, known, target)
+            _retrieve(url, known, target, label or target.name)
         except (RequestException, ValueError) as error:  # pooch says ValueError for a wrong checksum
             failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
         except OSError as error:
@@ -137,11 +146,11 @@ def _download(known: Known, urls: Sequence[str], cache: Path) -> Path:
     )
 
 
-def _retrieve(url: str, known: Known, target: Path) -> None:
+def _retrieve(url: str, known: Known, target: Path, label: str) -> None:
     import pooch
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=known.bytes, desc=target.name, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
+    bar = tqdm(total=known.bytes, desc=label, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
     with bar, _quiet_pooch():
         pooch.retrieve(
             url,

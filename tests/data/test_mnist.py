@@ -75,14 +75,14 @@ def put(folder: Path, path: str, content: bytes) -> Path:
 
 
 def test_importing_the_package_imports_neither_torch_nor_numpy_nor_a_download_tool() -> None:
-    heavy = ["torch", "numpy", "mlxtend", "pooch", "requests", "tqdm"]
+    heavy = ["torch", "numpy", "scipy", "mlxtend", "pooch", "requests", "tqdm"]
     code = f"import sys, labkit.data; print([name for name in {heavy} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown data set 'mnits': choose one of mnist, photos\."):
+    with pytest.raises(ValueError, match=r"unknown data set 'mnits': choose one of bearings, mnist, photos\."):
         labkit.data.load("mnits")
 
 
