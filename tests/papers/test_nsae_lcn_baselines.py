@@ -1,0 +1,148 @@
+"""The network and the features that NSAE-LCN is compared with, against SciPy and signals known in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from labkit.papers.nsae_lcn_baselines import WDCNN, signal_statistics, statistic_names
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def named(signal: Tensor, bands: int = 8) -> dict[str, float]:
+    return dict(zip(statistic_names(bands), signal_statistics(signal[None], bands)[0].tolist(), strict=True))
+
+
+def wave(cycles: int = 10, points: int = 400) -> Tensor:
+    return torch.sin(2 * math.pi * cycles * torch.arange(points, dtype=torch.float64) / points)
+
+
+# ---- statistics -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sine_has_the_statistics_of_the_textbook() -> None:
+    of = named(3 * wave() + 7)
+    assert of["rms"] == pytest.approx(3 / math.sqrt(2))
+    assert of["peak to peak"] == pytest.approx(6)
+    assert of["crest factor"] == pytest.approx(math.sqrt(2))
+    assert of["shape factor"] == pytest.approx(math.pi / (2 * math.sqrt(2)), rel=1e-2)  # the mean of 400 points
+    assert of["impulse factor"] == pytest.approx(math.pi / 2, rel=1e-2)
+    assert of["skewness"] == pytest.approx(0, abs=1e-9)
+    assert of["kurtosis"] == pytest.approx(1.5)
+
+
+def test_skewness_and_kurtosis_are_those_of_scipy() -> None:
+    signals = normal(5, 200).exp()
+    table = dict(zip(statistic_names(), signal_statistics(signals).T, strict=True))
+    for name, expected in (
+        ("skewness", scipy.stats.skew(signals, axis=1)),
+        ("kurtosis", scipy.stats.kurtosis(signals, axis=1, fisher=False)),
+    ):
+        torch.testing.assert_close(table[name], torch.as_tensor(expected))
+
+
+def test_impacts_raise_kurtosis_and_crest_factor() -> None:
+    smooth, hit = normal(1, 1000)[0], normal(1, 1000)[0]
+    hit[::100] += 10
+    assert named(hit)["kurtosis"] > 3 * named(smooth)["kurtosis"]
+    assert named(hit)["crest factor"] > 1.5 * named(smooth)["crest factor"]
+
+
+@pytest.mark.parametrize(("cycles", "band"), [(10, 1), (60, 3), (190, 8)])  # of 200 frequencies, 25 in each band
+def test_the_power_of_a_wave_is_in_the_band_of_its_frequency(cycles: int, band: int) -> None:
+    shares = [share for name, share in named(wave(cycles)).items() if name.startswith("band")]
+    assert shares == pytest.approx([float(number == band) for number in range(1, 9)])
+
+
+def test_the_shares_of_the_bands_add_up_to_1_and_do_not_change_with_the_level() -> None:
+    signals = normal(3, 301)
+    torch.testing.assert_close(signal_statistics(signals, 6)[:, 7:].sum(1), torch.ones(3).double())
+    torch.testing.assert_close(signal_statistics(5 * signals + 2)[:, 2:], signal_statistics(signals)[:, 2:])
+    torch.testing.assert_close(signal_statistics(5 * signals)[:, :2], 5 * signal_statistics(signals)[:, :2])
+
+
+def test_the_statistics_do_not_change_when_the_signal_is_shifted_circularly() -> None:
+    signals = normal(3, 300)
+    torch.testing.assert_close(signal_statistics(signals.roll(37, dims=1)), signal_statistics(signals))
+
+
+def test_each_signal_has_one_row_of_as_many_numbers_as_there_are_names() -> None:
+    for bands in (1, 8, 50):
+        assert signal_statistics(normal(4, 100), bands).shape == (4, len(statistic_names(bands)))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, -12345.678])
+def test_a_constant_signal_has_statistics_of_0(level: float) -> None:
+    assert torch.equal(signal_statistics(torch.full((2, 1201), level)), torch.zeros(2, 15))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: signal_statistics(torch.ones(5)), r"signals must be a finite float matrix \(B, N\), got .*\(5,\)"),
+        (lambda: signal_statistics(torch.ones(2, 50) * math.nan), "signals must be a finite float matrix"),
+        (lambda: signal_statistics(torch.ones(2, 50, dtype=torch.int64)), "finite float matrix .* got torch.int64"),
+        (lambda: signal_statistics(torch.ones(0, 50)), "signals must be a finite float matrix"),
+        (lambda: signal_statistics(torch.ones(2, 0)), "0 points give 1 to 0 bands, got 8"),
+        (lambda: signal_statistics(torch.ones(2, 15)), "15 points give 1 to 7 bands, got 8"),
+        (lambda: signal_statistics(torch.ones(2, 50), 0), "50 points give 1 to 25 bands, got 0"),
+        (lambda: WDCNN(1200, 1), "two classes and one layer are the least, got 1"),
+        (lambda: WDCNN(1200, 4, channels=()), r"two classes and one layer are the least, got 4 and channels=\(\)"),
+        (lambda: WDCNN(100, 4), "100 points are too few for 3 layers: give longer signals"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_sentence_that_says_why(call: Callable, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("points", [128, 400, 1200, 2048])
+@pytest.mark.parametrize("channels", [(16, 32, 64), (4,)])
+def test_the_network_gives_each_signal_one_logit_a_class(points: int, channels: tuple[int, ...]) -> None:
+    assert WDCNN(points, 10, channels)(torch.zeros(3, points)).shape == (3, 10)
+
+
+def test_the_papers_five_layers_fit_its_signals() -> None:
+    assert WDCNN(2048, 10, (16, 32, 64, 64, 64))(torch.zeros(2, 2048)).shape == (2, 10)
+
+
+def test_the_weights_depend_on_the_generator_alone() -> None:
+    def weights(seed: int) -> Tensor:
+        return torch.nn.utils.parameters_to_vector(WDCNN(400, 4, generator=seeded(seed)).parameters())
+
+    torch.manual_seed(1)
+    first = weights(1)
+    torch.manual_seed(2)
+    assert torch.equal(weights(1), first)
+    assert not torch.equal(weights(2), first)
+
+
+def test_a_few_steps_tell_two_waves_apart() -> None:
+    y = torch.arange(80) % 2
+    phase = 6.3 * torch.rand(80, 1, generator=seeded())
+    x = torch.sin(torch.arange(400.0) * (0.5 + 0.7 * y[:, None]) + phase)
+    model = WDCNN(400, 2, (8, 8), generator=seeded(1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(15):
+        loss = torch.nn.functional.cross_entropy(model(x[:40]), y[:40])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    assert (model(x[40:]).argmax(1) == y[40:]).double().mean() > 0.95
