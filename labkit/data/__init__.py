@@ -2,7 +2,8 @@
 
 Importing this is cheap; torch, numpy and the download tools are imported when data are loaded. To add a data set, write
 one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
-photographs as `Photographs`, from which patches are cut; vibration as `Bearings`, recordings from which a lesson cuts windows and splits them.
+photographs as `Photographs`, from which a lesson cuts patches; vibration as `Bearings`, recordings from which it cuts
+windows and splits them.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
 def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at "quick" are simulated.
+    "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at
+    "quick" are simulated.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.
