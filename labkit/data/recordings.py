@@ -95,7 +95,8 @@ class Bearings:
 def ten_classes(bearings: Bearings, variant: str, *, loads: Collection[int] | None = None) -> Bearings:
     """The ten-class set in one of three variants, from recordings laid out as CWRU publishes them.
 
-    CWRU's Normal recordings are sampled at 48 kHz, the drive-end faults at 12 kHz, some again at 48 kHz.
+    CWRU's Normal recordings are sampled at 48 kHz (seen in 97.mat, assumed of 98 to 100), the drive-end faults at
+    12 kHz, some again at 48 kHz.
 
     - "popular": faults at 12 kHz, and Normal read as if it were at 12 kHz, too. This is the flawed set that is often
       used: a model may tell Normal by its sampling rate alone.

@@ -405,6 +405,27 @@ def shift_sensitivity(features: Callable[[Tensor], Tensor], x: Tensor, shift: in
     return change / before.norm(dim=-1).clamp(min=torch.finfo(before.dtype).tiny)
 
 
+@torch.no_grad()
+def code_strips(
+    encode: Callable[[Tensor], Tensor], pool: Callable[[Tensor], Tensor], x: Tensor, shift: int, length: int
+) -> Tensor:
+    """Four grey strips of one window x (N,): a segment's code and the window's features, before and after a shift.
+
+    encode maps a segment (length,) from the middle of the window, pool the whole window (N,), each to (N_1,). The
+    window is shifted circularly. Within a pair both strips share one scale. -> (43, N_1) in [0, 1]: strips of 10 lines
+    with one white line between them. Raises ValueError as `segment` does.
+    """
+    segment(x, length)  # refuses what cannot be cut
+    begin = (len(x) - length) // 2
+    rows = []
+    for function, part in ((encode, slice(begin, begin + length)), (pool, slice(None))):
+        pair = torch.stack([function(signal[part]) for signal in (x, x.roll(shift))])  # (2, N_1)
+        low, high = pair.min(), pair.max()
+        rows += list((pair - low) / (high - low).clamp(min=torch.finfo(pair.dtype).tiny))
+    strips = torch.stack(rows).repeat_interleave(10, dim=0).reshape(4, 10, -1)  # (4, 10, N_1)
+    return F.pad(strips, (0, 0, 0, 1)).flatten(0, 1)[:-1]  # (43, N_1)
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 

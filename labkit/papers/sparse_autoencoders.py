@@ -1,8 +1,8 @@
 """Sparse autoencoders: a hidden layer wider than the input, kept in check by a price on its activations.
 
 Sources: A. Ng, "Sparse autoencoder", CS294A lecture notes (2011), for the KL penalty; B. Olshausen and D. Field, Nature
-381 (1996), for L1-like penalties, unit-norm atoms and natural images; A. Makhzani and B. Frey, "k-Sparse Autoencoders"
-(2013), arXiv:1312.5663. Notation, used throughout the lesson:
+381 (1996), for L1-like penalties, atoms of controlled length and natural images; A. Makhzani and B. Frey, "k-Sparse
+Autoencoders" (2013), arXiv:1312.5663. Notation, used throughout the lesson:
 
     x       an example, n numbers                                (B, n)
     h       its activations, m > n of them: "overcomplete"       (B, m)
@@ -148,7 +148,7 @@ def normalize_decoder_(weight: Tensor) -> Tensor:
     """Scale each atom, a column of the decoder's weight (n, m), to length 1, in place; returns the same tensor.
 
     Called after every step, it stops a network from paying less L1 by small activations and large atoms. An atom of
-    zeros has no direction and stays zero. (Olshausen and Field, 1996.)
+    zeros has no direction and stays zero. (Olshausen and Field, 1996, adapted lengths instead, to a fixed variance.)
     """
     with torch.no_grad():
         norms = weight.square().sum(0, keepdim=True).sqrt()  # (1, m); several times faster than norm(dim=0)

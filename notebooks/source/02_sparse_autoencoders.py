@@ -28,15 +28,15 @@
 # | claim | source | section |
 # |---|---|---|
 # | Weight decay keeps a polynomial from overfitting | review, after CS231n | 1 |
-# | Without a penalty, an overcomplete autoencoder learns to copy; what it learned is the identity | review | 2 |
+# | Without a penalty, an overcomplete autoencoder learns to copy; what it learned is the identity | review; common explanation | 2 |
 # | The larger the penalty on activations, the smaller the effective dimension | review | 3 |
 # | The penalty forces feature extraction: neighbours in the code are more often of one class | review | 3 |
 # | Penalising activations is not the same as penalising weights | review | 4 |
 # | The KL penalty holds mean activations at $\rho$, and the effective dimension small | review | 5 |
-# | The formula as printed is a divergence; training with it gives another network | review | 6 |
+# | The formula as printed is a divergence; training with it gives another network | review; this lesson | 6 |
 # | A narrow layer and a sparse one constrain the same thing | review | 7 |
 # | L1 without unit-norm atoms is cheated | implementations | 8 |
-# | Sparse units on natural images are edge detectors, as good as those of dictionary learning | Olshausen & Field | 8 |
+# | Sparse units on natural images are edge detectors, as good as those of dictionary learning | Olshausen & Field; this lesson | 8 |
 # | The KL taken for each example drives every activation to $\rho$ | users of an implementation | 9 |
 
 # %% [markdown]
@@ -47,8 +47,8 @@
 #   your function when it is right, with the reference otherwise.
 # - **Predict** means: write down what you expect before you run the next cell.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence of a paper or of the review holds.
-# - `profile` chooses the scale: `quick` (5,000 digits, a minute), `full` (all of MNIST, more photographs' patches), `paper` (a
-#   layer of 2,000 units, trained to the end).
+# - `profile` chooses the scale: `quick` (5,000 digits, a minute), `full` (all of MNIST, more patches of the photographs), `paper` (a
+#   layer of 2,000 units, 60 epochs).
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick", "full" or "paper"
@@ -98,7 +98,7 @@ class Config:
     patch_lr: float = 5e-3  # and for the small network on patches
     beta: float = 1.0  # weight of the KL penalty
     k: int = 16  # active units of the k-sparse autoencoder
-    weight_decay: float = 0.01  # as strong as it can be without spoiling the reconstruction
+    weight_decay: float = 0.01  # strong enough to shrink W1 clearly; digits are still rebuilt
     patch_lambda: float = 1.5  # L1 on patches, whose pixels have variance 1
     side: int = 12  # of a patch, in pixels
 
@@ -106,7 +106,7 @@ class Config:
 # %%
 config = lab.choose(
     quick=Config(1024, 4, 128, (0.03, 0.1, 0.3, 1.0), (0.02, 0.05, 0.2), 4000, 20_000, 256, 12, 10_000),
-    full=Config(1024, 5, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 10_000, 100_000, 400, 20, 100_000),
+    full=Config(1024, 4, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 10_000, 100_000, 400, 20, 100_000),
     paper=Config(
         2000, 60, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 60_000, 400_000, 576, 50, 400_000
     ),
@@ -170,7 +170,7 @@ ax.legend(frameon=False, fontsize=10)
 lab.show(
     figure,
     alt="Twelve noisy points around a sine curve and three polynomials of degree 9. Without weight decay the curve follows the "
-    "noise of the points; with a little it stays closer to the sine; with far too much it is nearly flat.",
+    "noise of the points; with a little it is calmer; with far too much it is nearly flat.",
 )
 
 # %%
@@ -183,8 +183,9 @@ lab.claim(
     reason="Where it fails, the noise of these few points happens to look like a steep curve.",
 )
 lab.tell(
-    "The norm of the coefficients goes from {polynomial 0/weights:.1f} through {polynomial 0.001/weights:.1f} to {polynomial 10/weights:.2f}. "
-    "Every weight became smaller; none became zero."
+    "On the points the error goes from {polynomial 0/error seen:.3f} without weight decay through {polynomial 0.001/error seen:.3f} to {polynomial 10/error seen:.3f}, between them from {polynomial 0/error unseen:.3f} through "
+    "{polynomial 0.001/error unseen:.3f} to {polynomial 10/error unseen:.3f}. The norm of the coefficients goes from {polynomial 0/weights:.1f} through {polynomial 0.001/weights:.1f} to {polynomial 10/weights:.2f}. "
+    "Together the weights became smaller, though not each of them, and none became exactly zero."
 )
 
 # %% [markdown]
@@ -201,7 +202,7 @@ lab.tell(
 #
 # $$ h = s(W_1 x + b_1) \in \mathbb R^m, \qquad \hat x = W_2 h + b_2 \in \mathbb R^n, \qquad J = \frac1B \sum_{b=1}^{B} \tfrac12 \lVert \hat x_b - x_b \rVert^2, $$
 #
-# $s$ an activation function, here ReLU, and $B$ the images in a batch. Column $j$ of $W_2$ is the **atom** of unit $j$: a small picture that is
+# $s$ an activation function, here ReLU, and $B$ the number of images in a batch. Column $j$ of $W_2$ is the **atom** of unit $j$: a small picture that is
 # added to the reconstruction, $h_j$ times. The layer is **overcomplete** when $m > n$.
 
 # %%
@@ -253,13 +254,14 @@ effective_dimension = lab.check(effective_dimension)
 lab.record("copy by hand/active", effective_dimension(h).float().mean(), unit="units")
 lab.tell(
     "It is {copy by hand/active:.0f} of 784: the number of pixels with ink. Remember this number. MNIST is sparse already, and a network that "
-    "uses fewer units than this has done more than leave out the paper."
+    "uses fewer units than this has done more than leave out the empty background."
 )
 
 
 # %% [markdown]
-# Now let a network learn it. All networks in this lesson start from the same weights, with the average digit as $b_2$, and are trained
-# by the same helper; only the **penalty** differs, a function of the model and its activations.
+# Now let a network learn it. All networks on digits start from the same random weights, with the average digit as $b_2$, and are trained
+# by the same helper. What differs is the **penalty**, a function of the model and its activations, and, where it is said, the activation
+# function, the start of $b_1$, the length of the atoms or the number of epochs.
 
 
 # %%
@@ -334,7 +336,7 @@ lab.claim(
         "shuffled": lab.metrics["plain/explained, shuffled pixels"],
     },
     source="common explanation",
-    reason="Gradient descent changes weights only along the images that it sees: it copies what varies in digits, and nothing else.",
+    reason="Where it fails: gradient descent changes the encoder only along the images that it sees, so what does not occur in digits is not copied.",
 )
 
 # %%
@@ -361,15 +363,15 @@ def strongest_atoms(model, h, count=20):
 
 lab.show(
     atom_rows({"no penalty": strongest_atoms(plain, h_plain)}),
-    alt="Twenty atoms of the autoencoder without a penalty, 28 by 28 pixels each: grey noise, with no more than faint blotches where digits "
-    "have their ink.",
+    alt="Twenty atoms of the autoencoder without a penalty, 28 by 28 pixels each: grey noise, in which "
+    "faint traces of digits can be made out.",
 )
 
 # %%
 lab.tell(
-    "A digit uses {plain/active:.0f} units, more than it has pixels with ink ({copy by hand/active:.0f}). The reconstruction is good: its error of "
+    "A digit uses {plain/active:.0f} units; it has {copy by hand/active:.0f} pixels with ink. Its error of "
     "{plain/error:.1f} compares with {average digit/error:.1f} for answering everything with the average digit. And the atoms mean hardly anything to "
-    "the eye. The network moved its random weights just as far as it had to; with so many of them, that was not far."
+    "the eye. An explanation that fits: with so many random weights, small changes to each are enough for a good copy, so the noise they started from stays."
 )
 
 # %% [markdown]
@@ -419,8 +421,8 @@ print("penalty, relative to before:", round((l1_penalty(h_cheat) / l1_penalty(co
 print("largest change of the reconstruction:", round((same - copy).abs().max().item(), 4))
 
 # %% [markdown]
-# A ReLU does not mind: $\mathrm{relu}(a/10) = \mathrm{relu}(a)/10$. So the price can be cut to nothing without a single unit going silent: weak activations, huge atoms. The cure is
-# as old as the idea (Olshausen and Field, 1996): the atoms are brought back to **length 1 after every step**. Then an activation is measured in the same
+# A ReLU does not mind: $\mathrm{relu}(a/10) = \mathrm{relu}(a)/10$. So the price can be cut to nothing without a single unit going silent: weak activations, huge atoms. Olshausen and
+# Field (1996) knew it, and adapted the length of each atom until its activations had a fixed variance. The simpler cure of today: bring the atoms back to **length 1 after every step**. Then an activation is measured in the same
 # unit for everybody. (Section 8 shows a network that found the loophole by itself.)
 
 # %% [markdown]
@@ -462,14 +464,14 @@ l1, h_l1 = l1_models[middle_lambda], l1_codes[middle_lambda]
 names = {"active": "active units per digit", "dead": "dead units", "error": "reconstruction error"}
 figure, axes = panels(1, 3, width=3.7, height=3.2)
 for ax, (what, label) in zip(axes, names.items(), strict=True):
-    ax.plot(config.lambdas, [lab.metrics[f"L1 {s:g}/{what}"] for s in config.lambdas], "o-")
+    ax.plot(config.lambdas, [lab.metrics[f"L1 {s:g}/{what}"] for s in config.lambdas], marker="o")
     ax.axhline(lab.metrics[f"plain/{what}"], color="gray", linewidth=1, linestyle=":", label="no penalty")
     ax.set(xscale="log", xlabel="λ", title=label)
 axes[0].legend(frameon=False)
 lab.show(
     figure,
     alt="Three curves over the weight λ of the L1 penalty, with a dotted line for no penalty. The active units per digit fall as λ grows; the number of dead units grows, "
-    "at λ = 1 to nearly all; the reconstruction error grows with λ, too.",
+    "at λ = 1 to most of them; the reconstruction error grows with λ, too.",
 )
 
 # %%
@@ -482,9 +484,9 @@ lab.claim(
     reason="Where it fails, two neighbouring λ are too close together for the noise of training.",
 )
 lab.tell(
-    "At $\\lambda = 0.1$ a digit uses {L1 0.1/active:.0f} units, fewer than it has pixels with ink, at an error of {L1 0.1/error:.1f}. At $\\lambda = 1$ the price is "
+    "At $\\lambda = 0.1$ a digit uses {L1 0.1/active:.0f} units (it has {copy by hand/active:.0f} pixels with ink), at an error of {L1 0.1/error:.1f}. At $\\lambda = 1$ the price is "
     "higher than what most units can save: {L1 1/dead:.0f} are dead, and the error is {L1 1/error:.1f}, beside {average digit/error:.1f} for the average digit. "
-    "A dead ReLU gets no gradient and does not come back."
+    "A ReLU that is silent for every training image gets no gradient, so hardly any comes back."
 )
 
 # %% [markdown]
@@ -499,7 +501,7 @@ lab.show(
             "L1, λ = 0.3": strongest_atoms(l1_models[0.3], l1_codes[0.3]),
         }
     ),
-    alt="Three rows of twenty atoms. Without a penalty: fine noise. With L1, digits and pieces of digits stand out from a calmer "
+    alt="Three rows of twenty atoms. Without a penalty: noise with faint traces of digits. With L1, digits and pieces of digits stand out from a calmer "
     "background, the more clearly the larger λ.",
 )
 
@@ -531,11 +533,12 @@ lab.claim(
     holds=lab.metrics["L1 0.1/neighbours"] > lab.metrics["plain/neighbours"],
     evidence={name: lab.metrics[f"{name}/neighbours"] for name in ("pixels", "plain", "L1 0.1")},
     source="review",
-    reason="What tells classes apart is in a copy, too; the penalty can only remove what blurs it.",
+    reason="What tells classes apart is in a copy, too. A penalty helps if it leaves out what blurs the classes, and does harm if it leaves out more.",
 )
 
 # %% [markdown]
-# The pixels themselves stand beside it for a reason: "better than a copy" is not yet "better than nothing".
+# The pixels themselves stand beside it for a reason: "better than a copy" is not yet "better than nothing". And one or two thousand test
+# digits leave a standard error of almost a percentage point: a smaller difference may be chance.
 #
 # ### Where do the activations go?
 
@@ -552,7 +555,7 @@ ax.axvline(1e-3, color="gray", linewidth=1, linestyle=":")
 ax.legend(frameon=False)
 lab.show(
     figure,
-    alt="Distribution of all activations on logarithmic axes, without a penalty and for two λ. Most activations lie in the leftmost point, at zero, the more the larger λ; "
+    alt="Distribution of all activations on logarithmic axes, without a penalty and for two λ. A large share of the activations, with L1 most of them, lies in the leftmost point, at zero; "
     "few lie just above, between 0.0001 and 0.001, where a dotted line marks the threshold; the others around 0.1 to 1.",
 )
 
@@ -599,26 +602,27 @@ lab.claim(
 )
 
 # %% [markdown]
-# Weight decay prefers many small contributions to one large one: the square of a sum that is shared out among $k$ units is $k$ times smaller. So it *spreads* an image over
-# units. L1 on activations does not mind large weights and concentrates an image on few. The review is right to keep the two apart.
+# Weight decay prefers many small contributions to one large one: shared out among $k$ equal weights, a contribution has a sum of squares that is $k$ times smaller. So it
+# tends to *spread* an image over units. L1 does not ask the encoder's weights to be small, and concentrates an image on few units. (Its atoms also have
+# length 1, those of the other two are free: not quite everything else is equal.) The review is right to keep the two apart.
 #
 # ## 5 · A reference for the activity: KL
 #
-# **Intuition.** Instead of "less is cheaper", say how active a unit should be. A sigmoid unit, with $h$ between 0 and 1, is seen as a coin that shows 1 in the share $\rho$ of
-# all images, 5 % say. Its actual share is its mean activation $\hat\rho_j$. The penalty is the distance between the two coins.
+# **Intuition.** Instead of "less is cheaper", say how active a unit should be. A sigmoid unit, $h = 1/(1+e^{-a})$ of its input $a$ and thus between 0 and 1, is seen as a coin that shows 1 in the share $\rho$ of
+# all images, 5 % say. Its actual share is its mean activation $\hat\rho_j$. The penalty says how far apart the two coins are.
 #
 # **Mathematics.** The Kullback-Leibler divergence between two coins has a term for each side:
 #
 # $$ \mathrm{KL}(\rho \,\Vert\, \hat\rho_j) = \rho \log \frac{\rho}{\hat\rho_j} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}, \qquad \hat\rho_j = \frac1B \sum_b h_{bj}, \qquad
 # \text{penalty} = \beta \sum_{j=1}^{m} \mathrm{KL}(\rho \,\Vert\, \hat\rho_j). $$
 #
-# (CS294A notes, section 3.) It is zero where $\hat\rho_j = \rho$ and positive elsewhere. Its gradient $-\rho/\hat\rho_j + (1-\rho)/(1-\hat\rho_j)$ reaches all images of the batch equally,
+# (CS294A notes, section 3; with the natural logarithm, it is counted in *nats*.) It is zero where $\hat\rho_j = \rho$ and positive elsewhere. Its gradient $-\rho/\hat\rho_j + (1-\rho)/(1-\hat\rho_j)$ reaches all images of the batch equally,
 # since $\hat\rho_j$ is their mean: **first the mean, then the divergence**. Section 9 shows what the other order does.
 
 # %% [markdown]
 # ### Exercise 5 · The KL penalty
 #
-# From activations `(B, m)`, or from their means `(m,)`: the sum over the units. Keep $\hat\rho$ within $[10^{-6}, 1 - 10^{-6}]$, so that a dead unit costs much but not infinitely much.
+# From activations `(B, m)`, or from their means `(m,)`: the sum over the units. Keep $\hat\rho$ within $[10^{-6}, 1 - 10^{-6}]$, so that a unit that is always off, or always on, costs much but not infinitely much.
 
 
 # %% tags=["exercise"]
@@ -636,7 +640,7 @@ for rho_hat in (0.01, 0.05, 0.1, 0.4, 0.5):
     print(f"KL(0.05 || {rho_hat:.2f}) = {value.abs():.6f}")
 
 # %% [markdown]
-# **Predict.** $\rho = 0.05$ and 1,024 units. How many units will be active for a digit, by the threshold of section 3? Think of what a sigmoid returns.
+# **Predict.** $\rho = 0.05$ and a thousand units or more. How many units will be active for a digit, by the threshold of section 2? Think of what a sigmoid returns.
 
 # %%
 kl_models, kl_codes = {}, {}
@@ -652,7 +656,7 @@ kl, h_kl = kl_models[middle_rho], kl_codes[middle_rho]
 # %%
 means = {rho: lab.metrics[f"KL {rho:g}/mean activation"] for rho in config.rhos}
 lab.claim(
-    "The KL penalty holds the mean activation at ρ, within a fifth, for every ρ.",
+    "The KL penalty holds the mean activation, averaged over all units, at ρ, within a fifth, for every ρ.",
     holds=all(abs(mean - rho) < 0.2 * rho for rho, mean in means.items()),
     evidence={f"ρ = {rho:g}": mean for rho, mean in means.items()},
     source="review",
@@ -663,16 +667,16 @@ lab.claim(
     holds=lab.metrics["KL 0.05/active"] < config.hidden / 5,
     evidence={"above 0.001": lab.metrics["KL 0.05/active"], "above 0.1": lab.metrics["KL 0.05/above 0.1"]},
     source="review",
-    reason="A sigmoid is never zero, and the penalty asks for a mean, not for zeros: the count depends on the threshold alone.",
+    reason="A sigmoid is never zero, and the penalty asks for a mean, not for zeros: what counts as active is up to the threshold.",
 )
 
 # %%
 figure, axes = panels(1, 3, width=3.7, height=3.2)
 for what in ("above 0.1", "participation"):
-    axes[0].plot(config.rhos, [lab.metrics[f"KL {rho:g}/{what}"] for rho in config.rhos], "o-", label=what)
+    axes[0].plot(config.rhos, [lab.metrics[f"KL {rho:g}/{what}"] for rho in config.rhos], marker="o", label=what)
 axes[0].set(xlabel="ρ", title="units per digit")
 axes[0].legend(frameon=False, fontsize=10)
-axes[1].plot(config.rhos, [lab.metrics[f"KL {rho:g}/error"] for rho in config.rhos], "o-")
+axes[1].plot(config.rhos, [lab.metrics[f"KL {rho:g}/error"] for rho in config.rhos], marker="o")
 axes[1].set(xlabel="ρ", title="reconstruction error")
 for rho, h in kl_codes.items():
     counts, places = np.histogram(h[:1000].cpu().numpy(), bins=np.linspace(0, 1, 41))
@@ -689,32 +693,33 @@ lab.show(
 figure, ax = panels(width=6.5, height=3.4)
 thresholds = np.logspace(-4, 0, 30)
 for label, h in {"no penalty, ReLU": h_plain, "L1, λ = 0.1, ReLU": h_l1, "KL, ρ = 0.05, sigmoid": h_kl}.items():
-    ax.plot(thresholds, [paper.effective_dimension(h[:500], t).float().mean() for t in thresholds], label=label)
+    ax.plot(thresholds, [paper.effective_dimension(h[:500], t).float().mean().item() for t in thresholds], label=label)
 ax.axvline(1e-3, color="gray", linewidth=1, linestyle=":")
 ax.set(xscale="log", xlabel="threshold", ylabel="active units per digit")
 ax.legend(frameon=False)
 lab.show(
     figure,
     alt="Active units per digit against the threshold. The curves of the ReLU networks are flat from 0.0001 to about 0.01. That of the KL network "
-    "starts at all units and falls all the way: there is no threshold that would be natural.",
+    "stays at all units up to about 0.005 and then falls to nearly none, without a step that would be a natural threshold.",
 )
 
 # %% [markdown]
-# "Close to zero" needs a number, and for sigmoid units the number decides the answer. `participation` needs none; and by it the KL code is spread over
-# far more units than the L1 code.
+# In the first figure ρ is for KL what λ is for L1: the dial of the effective dimension, however it is counted, traded against the error. In the second, "close to
+# zero" needs a number, and for sigmoid units the number decides the answer: at $\rho = 0.05$ nearly all are active by 0.001, far fewer by 0.1. `participation` needs no number, and by it, too, the KL code is
+# spread over far more units than the L1 code. (It counts the low activity that all sigmoid units share, which $b_2$ could take over.)
 
 # %%
 code_accuracy("KL 0.05", kl)
 lab.tell(
     "Participation: {plain/participation:.0f} units without a penalty, {L1 0.1/participation:.0f} with L1, {KL 0.05/participation:.0f} with KL. Compare what the codes are worth: "
     "the error is {KL 0.05/error:.1f} with KL and {L1 0.1/error:.1f} with L1, and neighbours find the class in {KL 0.05/neighbours:.3f} and {L1 0.1/neighbours:.3f} of the cases "
-    "(pixels: {pixels/neighbours:.3f}). Small on average is one thing, sparse another; either can be a code."
+    "(pixels: {pixels/neighbours:.3f}). (λ and ρ were not matched, so this is no contest.) Small on average is one thing, sparse another."
 )
 
 # %% [markdown]
 # ### Play with it
 #
-# $\hat x = b_2 + \sum_j h_j \cdot \mathrm{atom}_j$, literally. From the left: a digit, its reconstruction, $b_2$, and the eight largest parts of the sum (mid-grey is zero, darker adds ink, lighter removes it).
+# $\hat x = b_2 + \sum_j h_j \cdot \mathrm{atom}_j$, literally. From the left: a digit, its reconstruction, $b_2$, and the eight largest parts of the sum (mid-grey is zero, darker adds ink, lighter removes it; each row has its own scale, so compare sizes only within a row).
 # Move λ or ρ and watch what becomes of the parts.
 
 
@@ -749,7 +754,7 @@ ax.spines[:].set_visible(False)
 lab.show(
     figure,
     alt="A three, taken apart by each network: one row for each λ and each ρ with the digit, its reconstruction, the bias b2 and the eight largest parts. "
-    "With a larger λ the first parts carry more of the digit, until at λ = 1 hardly a part is left; with KL the parts are more alike in size.",
+    "With a larger λ the parts become clearer, until at λ = 1 hardly one is left; with a larger ρ they become noisier and more alike.",
 )
 
 # %% [markdown]
@@ -839,11 +844,11 @@ lab.claim(
     holds=any(abs(b - a) > 0.1 * a for a, b in zip(right, wrong, strict=True)),
     evidence={"error, KL": right[0], "error, printed": wrong[0], "mean, KL": right[1], "mean, printed": wrong[1]},
     source="this lesson",
-    reason="Same minimum, nearly the same slope near it: what an optimizer follows is the slope, never the value.",
+    reason="The minimum is the same, the slope near it nearly so, and the units start there: what an optimizer follows is the slope, never the value.",
 )
 lab.tell(
-    "What differs is the number on the screen: the printed penalty stands at {misprint/penalty:.0f}, the right one at {KL 0.05/penalty:.2f}. So the slip does no harm to the network, "
-    "and all the more to whoever reads a loss curve: a penalty that never comes near zero looks as if $\\beta$ were too small."
+    "What differs is the number on the screen: the printed penalty stands at {misprint/penalty:.0f}, the right one at {KL 0.05/penalty:.2f}. The units start near ρ (see `train`), "
+    "where both slopes agree; from a start at 0.5, or with ρ not small, the printed formula pulls harder. The sure victim is whoever reads a loss curve: a penalty that never comes near zero looks as if $\\beta$ were too small."
 )
 
 # %% [markdown]
@@ -851,14 +856,15 @@ lab.tell(
 #
 # ## 7 · Sparsity without a penalty: top-k
 #
-# **Intuition.** If what you want is $k$ active units, say so: keep the $k$ largest activations of each image and set the rest to zero (Makhzani and Frey, 2013). No λ to tune, and no shrinking of
-# the survivors, since nothing charges for their size. Today's *large* sparse autoencoders, which take apart the activations of language models into millions of
-# interpretable directions, are direct descendants: overcomplete, unit-norm atoms, ReLU with L1 (Bricken et al., 2023; Cunningham et al., 2023) or top-k (Gao et al., 2024).
+# **Intuition.** If what you want is $k$ active units, say so: keep the $k$ largest activations of each image and set the rest to zero (Makhzani and Frey, 2013). There is a $k$ to choose instead of a λ, but it says what it means; and no shrinking of
+# the survivors, since nothing charges for their size. Today's *large* sparse autoencoders, which take apart the activations of language models into thousands to millions of
+# directions, many of them interpretable, are direct descendants: overcomplete, unit-norm atoms, ReLU with L1 (Bricken et al., 2023; Cunningham et al., 2023) or top-k (Gao et al., 2024).
 
 # %% [markdown]
 # ### Exercise 6 · The k largest
 #
-# Each image keeps its own $k$ largest activations, in their places; all others become 0.
+# Each image keeps its own $k$ largest activations, in their places; all others become 0. Return a new tensor, through which gradients flow to
+# the activations that were kept. `activations.topk(k, dim=-1)` returns the largest values and their places.
 
 
 # %% tags=["exercise"]
@@ -872,8 +878,8 @@ top_k = lab.check(top_k)
 
 # %% [markdown]
 # This is the place for the review's boldest sentence: a narrow hidden layer and a sparse one *constrain the same thing*. Give both $k = 16$ numbers for an image. For the narrow layer take the best there
-# is, among linear ones: the first 16 principal components (an autoencoder with 16 linear units cannot do better). That is an exact solution, so the sparse network may train twice as long as the others
-# of this lesson, and is still far from done.
+# is: the first 16 principal components. As long as the decoder is $\hat x = W_2 h + b_2$, no encoder into 16 units, linear or not, has a smaller error on the training digits. (A decoder with hidden layers of its own can do better: lesson 01.)
+# That is an exact solution, so the sparse network may train twice as long as the others of this lesson.
 #
 # **Predict.** Same number of numbers. Same error?
 
@@ -899,8 +905,8 @@ lab.claim(
 )
 lab.tell(
     "Over all test digits the sparse layer has {top-k/reach:.0f} units in use, the narrow one {narrow/reach:.0f}. The choice carries information that the 16 numbers do not show: "
-    "*which* units. L1 with about as few active units, at $\\lambda = 0.3$ ({L1 0.3/active:.0f}), has the error {L1 0.3/error:.1f}, against {top-k/error:.1f} of top-k: a price that silences "
-    "units also shrinks those that speak."
+    "*which* units. For comparison, L1 at $\\lambda = 0.3$ has {L1 0.3/active:.0f} active units and the error {L1 0.3/error:.1f}; top-k has {top-k/active:.0f} and {top-k/error:.1f}, after twice as many epochs. "
+    "One reason for a difference is built in: a price that silences units also shrinks those that speak. And top-k leaves {top-k/dead:.0f} units dead, since a unit that is never chosen gets no gradient."
 )
 
 # %%
@@ -914,7 +920,7 @@ lab.show(
         }
     ),
     alt="Ten digits and three rows of reconstructions: from the 16 largest of many units, from 16 principal components, and from the L1 network "
-    "at λ = 0.3. All are blurred; the principal components leave grey shadows around the strokes, and L1 the faintest strokes.",
+    "at λ = 0.3. All lose detail: the principal components leave grey shadows around the strokes, and L1 blurs or fades them.",
 )
 
 # %% [markdown]
@@ -933,8 +939,8 @@ cut = cut - cut.mean(1, keepdim=True)  # how bright a patch is, is not its struc
 
 # %% [markdown]
 # Neighbouring pixels of a photograph are nearly equal; a code would spend itself on that. **Whitening** turns and scales the pixels so that they are uncorrelated and have equal variance; *ZCA* does it with
-# the least change to the picture, so that patches still look like patches. Directions that hold hardly any variance are noise; `epsilon` keeps them small. What remains after whitening is what
-# correlations between pairs of pixels do not explain.
+# the least change to the picture, so that patches still look like patches. Directions that hold little variance are mostly noise; `epsilon` keeps them smaller than the others, so ours are whitened only in part. What would remain
+# after perfect whitening is what correlations between pairs of pixels do not explain.
 
 # %%
 whitening = paper.zca_whitening(cut[: config.patches], epsilon=0.3)
@@ -943,7 +949,7 @@ white = (white / white[: config.patches].std()).to(lab.device)
 p_train, p_test = white[: config.patches], white[config.patches :]
 lab.show(
     atom_rows({"patches": cut[:20], "whitened": white[:20]}),
-    alt="Twenty patches of photographs, 12 by 12 pixels, mostly soft shades, and below them the same patches whitened: shades are gone, "
+    alt="Twenty patches of photographs, 12 by 12 pixels, mostly soft shades, and below them the same patches whitened: shades are weaker, "
     "contours and texture stand out.",
 )
 
@@ -1008,7 +1014,7 @@ lab.claim(
 )
 lab.tell(
     "Its atoms have grown to the length {patches, L1, free atoms/length of an atom:.2f} on average; its penalty is {patches, L1, free atoms/L1:.1f} instead of {patches, L1/L1:.1f}, at "
-    "{patches, L1, free atoms/active:.1f} active units instead of {patches, L1/active:.1f}. Whoever compared costs alone would prefer it."
+    "{patches, L1, free atoms/active:.1f} active units instead of {patches, L1/active:.1f}. Whoever watches the penalty alone would prefer it."
 )
 
 # %% [markdown]
@@ -1016,7 +1022,8 @@ lab.tell(
 #
 # The eye says yes too easily, so measure. A **Gabor function**, a plane wave under a Gaussian window, is the textbook description of an edge detector. `paper.gabor_fit` finds, for each atom, the Gabor that explains it best, out of a grid
 # of places, widths, orientations and frequencies, and tells the share of the atom's energy that it explains, $R^2$. We call an atom **edge-like** when $R^2 > \tfrac12$. A measure must fail where it
-# should: we also give it white noise, single pixels, and principal components.
+# should: we also give it white noise, single pixels, and principal components. (A pixel in a corner passes: there, a Gabor cut off by the border is hardly more than a dot.) The
+# figure shows the sixty units that are active for most patches. Their atoms are whitened, the components are those of the patches as cut.
 
 
 # %%
@@ -1071,7 +1078,7 @@ lab.claim(
 )
 lab.tell(
     "The network without a penalty reconstructs far better, its error is {patches, no penalty/error:.1f} against {patches, L1/error:.1f}, with {patches, no penalty/active:.0f} active units for a patch "
-    "instead of {patches, L1/active:.1f}. Here it really has copied: patches vary in every direction, so there was nothing to leave out."
+    "instead of {patches, L1/active:.1f}. Without a price nothing had to be left out, and its atoms had no reason to become anything."
 )
 
 # %%
@@ -1086,14 +1093,15 @@ ax.set_title("edge-like atoms by direction of their bar", fontsize=11)
 lab.show(
     figure,
     alt="Half-circle histogram of the directions of the edge-like atoms' bars, in twelve sectors from horizontal over vertical back to "
-    "horizontal: all directions occur; which are most frequent depends on what is in the photographs.",
+    "horizontal: most directions occur; which are most frequent depends on what is in the photographs.",
 )
 
 # %% [markdown]
 # ### Against dictionary learning
 #
-# scikit-learn has the classical method for the *same* cost: `MiniBatchDictionaryLearning` minimises $\tfrac12 \lVert x - D h \rVert^2 + \lambda \lVert h \rVert_1$ over unit-norm atoms $D$ *and over the code $h$ of each patch*. It has no encoder: each
-# code is the solution of an optimisation problem (the *lasso*). An autoencoder replaces that by a single matrix product. Two questions, then: are its atoms as good, and are its codes?
+# scikit-learn has the classical method for the *same* cost: `MiniBatchDictionaryLearning` minimises $\tfrac12 \lVert x - D h \rVert^2 + \lambda \lVert h \rVert_1$ over atoms $D$ of length at most 1 *and over the code $h$ of each patch*. It has no encoder: each
+# code is the solution of an optimisation problem (the *lasso*). An autoencoder replaces that by a single matrix product. Two questions, then: are its atoms as good, and are its codes? (The unseen patches come from the same photographs and may overlap with
+# those of the training.)
 
 # %%
 started = time.perf_counter()
@@ -1140,7 +1148,7 @@ lab.claim(
 )
 lab.tell(
     "With its own encoder the autoencoder pays {patches, L1/cost, own code:.1f}, with the best codes for the same atoms {patches, L1/cost, best code:.1f}: that is the price of coding in one step. Of "
-    "its atoms {patches, L1/edge-like:.0%} are edge-like, of those of dictionary learning {dictionary learning/edge-like:.0%}. Seconds for training stand above; both methods would go on improving. A step of "
+    "its living atoms {patches, L1/edge-like:.0%} are edge-like, of all those of dictionary learning {dictionary learning/edge-like:.0%}. Seconds for training stand above, one pass over its patches for dictionary learning, many for the autoencoder. A step of "
     "the autoencoder is cheap because it never solves for a code."
 )
 
@@ -1151,7 +1159,7 @@ lab.tell(
 #
 # A frequent bug (an issue of `wblgers/tensorflow_stacked_denoising_autoencoder`): take $\mathrm{KL}(\rho \Vert h_{bj})$ of *each activation* and average afterwards. Now a unit may not be silent for most images and active for a few; every single activation is drawn to $\rho$.
 #
-# **Predict.** The mean activation will be near $\rho$ in both cases. What will differ?
+# **Predict.** Suppose the mean activation is near $\rho$ in both cases. What will differ?
 
 
 # %%
@@ -1208,7 +1216,9 @@ except ValueError as error:
 # - **The lecture notes** have 25 hidden units for patches of 64 pixels: the best-known "sparse autoencoder" is *not* overcomplete.
 # - **The notes** take $\hat\rho$ over the whole training set. With small batches it is noisy; keep a batch at 128 or more, or a running mean.
 # - **The code** (`syorami/Autoencoders-Variants`, issue 4): penalising the decoder's output as well is a misreading. The penalty is on the hidden layer.
-# - **λ and widths**: a mean over units in L1 makes λ depend on $m$, which is why published values of λ can rarely be compared.
+# - **The review** lets cross-entropy stand in for the squared error. Then $\hat x$ needs a sigmoid, and λ, β another value: the error is in other units.
+# - **How to choose β**: large enough that $\hat\rho$ stays near $\rho$, and no larger; the error tells when it is too much. (Going further has an exercise.)
+# - **λ and widths**: a mean over units in L1 makes λ depend on $m$, one reason why published values of λ can rarely be compared.
 #
 # ## 10 · What held, and what did not
 
@@ -1218,7 +1228,7 @@ lab.claims_table()
 # %% [markdown]
 # ### Take-aways
 #
-# 1. An overcomplete autoencoder without a price copies what it sees; with a price on activations it has to choose, and its atoms become parts.
+# 1. An overcomplete autoencoder without a price copies what it sees; with a price on activations it has to choose, and its atoms begin to look like what is in the images.
 # 2. Penalties on weights and on activations do opposite things to a code: one spreads it, the other concentrates it.
 # 3. L1 makes zeros. KL makes means. Before you count active units, ask what "zero" means for your activation function.
 # 4. A penalty on scale needs a fixed scale: unit-norm atoms, or it will be cheated.

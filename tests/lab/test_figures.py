@@ -12,7 +12,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 
-from labkit.lab.figures import PALETTE, bars, ellipse, image_rows, panels, scatter_classes
+from labkit.lab.figures import PALETTE, atom_rows, bars, ellipse, image_rows, panels, scatter_classes, tiled
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +105,38 @@ def mosaic(figure: plt.Figure) -> np.ndarray:
     (ax,) = figure.axes
     (image,) = ax.images
     return np.asarray(image.get_array())
+
+
+def test_tiles_stand_in_rows_with_a_gap_of_one_shade_between_them() -> None:
+    ones = np.ones((3, 2, 2))
+    mosaic = tiled([ones, 2 * ones[:1]], gap=1, fill=-1.0)
+    assert mosaic.tolist() == [
+        [1, 1, -1, 1, 1, -1, 1, 1],
+        [1, 1, -1, 1, 1, -1, 1, 1],
+        [-1] * 8,
+        [2, 2, -1, -1, -1, -1, -1, -1],
+        [2, 2, -1, -1, -1, -1, -1, -1],
+    ]
+
+
+def test_each_atom_is_scaled_by_its_own_largest_pixel_with_zero_in_the_middle() -> None:
+    atoms = torch.tensor([[0.0, 1.0, -2.0, 0.5], [0.0, 0.0, 0.0, 0.0], [10.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    figure = atom_rows({"L1": atoms}, columns=3)
+    picture = mosaic(figure)
+    np.testing.assert_allclose(picture[:, :2], [[0, 0.5], [-1, 0.25]])
+    assert not picture[:, 3:5].any(), "an atom of zeros stays at zero"
+    np.testing.assert_allclose(picture[:, 6:], [[1, 0], [0, 0]])
+    assert figure.axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_atoms_go_on_in_the_next_line_and_their_label_stands_at_the_first() -> None:
+    figure = atom_rows({"L1": torch.ones(5, 9), "no penalty": torch.ones(1, 9)}, columns=2)
+    assert mosaic(figure).shape == (4 * 3 + 3, 2 * 3 + 1)
+    labels = {
+        text.get_text(): y
+        for text, y in zip(figure.axes[0].get_yticklabels(), figure.axes[0].get_yticks(), strict=True)
+    }
+    assert labels == {"L1": 1.5, "no penalty": 3 * 4 + 1.5}
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (784,), (1, 28, 28)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from labkit.lab.widgets import image_sliders, png
+from labkit.lab.widgets import image_choices, image_sliders, png
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -84,3 +84,21 @@ def test_moving_a_slider_redraws_the_image_for_where_all_of_them_stand() -> None
 def test_a_start_outside_the_range_is_moved_to_its_end(start: float, value: float) -> None:
     sliders, _ = parts(image_sliders(lambda z: np.zeros((2, 2)), {"z": (-2.0, 2.0)}, {"z": start}))
     assert sliders["z"].value == value
+
+
+def test_a_choice_steps_through_its_list_and_shows_the_image_of_what_is_chosen() -> None:
+    box = image_choices(flat, {"ink": (0.1, 0.5, 0.9), "edge": range(2)}, width=300, scale=2)
+    sliders, view = box.children[0].children, box.children[1]
+    assert [slider.description for slider in sliders] == ["ink", "edge"]
+    assert view.value == png(flat(ink=0.1, edge=0), scale=2)
+    assert int(view.width) == 300
+    sliders[0].value, sliders[1].value = 0.9, 1
+    assert view.value == png(flat(ink=0.9, edge=1), scale=2)
+
+
+def test_a_choice_is_one_of_its_list() -> None:
+    slider = image_choices(flat, {"ink": (0.1, 0.5), "edge": (0,)}).children[0].children[0]
+    assert isinstance(slider, ipywidgets.SelectionSlider)
+    assert [value for _, value in slider.options] == [0.1, 0.5]
+    with pytest.raises(Exception, match="Invalid selection"):
+        slider.value = 0.3

@@ -16,6 +16,7 @@ from labkit.lab.training import fit
 from labkit.papers.nsae_lcn import (
     LocalConnectionNetwork,
     NormalizedSparseAutoencoder,
+    code_strips,
     convolution_features,
     draw_segments,
     local_features,
@@ -706,3 +707,30 @@ def test_what_cannot_be_used_is_refused_in_one_sentence_that_says_why(call: Call
     with pytest.raises(ValueError, match=said) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+# ---- the strips of the widget ---------------------------------------------------------------------------------------
+
+
+def test_strips_show_codes_before_and_after_a_shift_on_one_scale_for_each_pair() -> None:
+    x = torch.arange(12.0)
+    strips = code_strips(lambda part: 2 * part, lambda window: window[:4], x, 3, 4)
+    assert strips.shape == (43, 4)
+    code, shifted, pooled, pooled_shifted = (strips[11 * i] for i in range(4))
+    torch.testing.assert_close(code, torch.tensor([3.0, 4, 5, 6]) / 6)  # points 4 to 7 of the window, then 1 to 4
+    torch.testing.assert_close(shifted, torch.tensor([0.0, 1, 2, 3]) / 6)
+    torch.testing.assert_close(pooled, torch.tensor([0.0, 1, 2, 3]) / 11)
+    torch.testing.assert_close(pooled_shifted, torch.tensor([9.0, 10, 11, 0]) / 11)
+    assert (strips[:10] == code).all()
+    assert (strips[10] == 0).all(), "a white line between the strips"
+
+
+def test_strips_are_equal_in_pairs_without_a_shift_and_finite_where_nothing_is_active() -> None:
+    strips = code_strips(lambda part: part, torch.zeros_like, torch.linspace(0, 1, 12), 0, 12)
+    assert torch.equal(strips[0], strips[11])
+    assert not strips[22:].any()
+
+
+def test_strips_refuse_a_segment_that_is_longer_than_the_window() -> None:
+    with pytest.raises(ValueError, match="13 points cannot be cut from 12"):
+        code_strips(lambda part: part, lambda window: window, torch.ones(12), 0, 13)
