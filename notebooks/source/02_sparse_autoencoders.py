@@ -105,7 +105,7 @@ class Config:
 
 # %%
 config = lab.choose(
-    quick=Config(1024, 4, 128, (0.03, 0.1, 0.3, 1.0), (0.02, 0.05, 0.2), 4000, 20_000, 256, 12, 10_000),
+    quick=Config(1024, 4, 128, (0.1, 0.3, 1.0), (0.02, 0.05, 0.2), 4000, 20_000, 256, 12, 10_000),
     full=Config(1024, 4, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 10_000, 100_000, 400, 20, 100_000),
     paper=Config(
         2000, 60, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 60_000, 400_000, 576, 50, 400_000
@@ -691,7 +691,7 @@ lab.show(
 
 # %%
 figure, ax = panels(width=6.5, height=3.4)
-thresholds = np.logspace(-4, 0, 30)
+thresholds = np.logspace(-4, 0, 17)
 for label, h in {"no penalty, ReLU": h_plain, "L1, λ = 0.1, ReLU": h_l1, "KL, ρ = 0.05, sigmoid": h_kl}.items():
     ax.plot(thresholds, [paper.effective_dimension(h[:500], t).float().mean().item() for t in thresholds], label=label)
 ax.axvline(1e-3, color="gray", linewidth=1, linestyle=":")
