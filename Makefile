@@ -80,6 +80,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
+# Compiled here, once: otherwise each kernel compiles what it imports, 6 s every time where Python may not write .pyc files.
 # The trap: Ctrl-C ends uv but not the shell, which would then go on with pip.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -89,7 +90,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@if [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
 	@trap 'exit 130' INT; \
 	if ! { [ "$(INSTALLER)" = uv ] && $(BIN)/python -m pip install --quiet uv \
-			&& $(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock; }; then \
+			&& $(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock; }; then \
 		echo "== without uv: pip takes a few minutes"; \
 		$(BIN)/python -m pip install --require-hashes -r requirements.lock; \
 	fi
