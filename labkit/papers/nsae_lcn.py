@@ -24,11 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labkit.papers.sparse_autoencoders import kl_sparsity
+
 # The choices that NormalizedSparseAutoencoder takes.
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 SPARSITIES = ("l1", "kl", "none")
 ORTHONORMALITIES = ("penalty", "projection", "row norm", "none")
-RHO_LIMIT = 1e-6  # a mean activation of exactly 0 or 1, as float32 rounds a saturated sigmoid, would cost infinity
 
 
 # ---- segments -------------------------------------------------------------------------------------------------------
@@ -190,13 +191,6 @@ def nsae_cost(W: Tensor, x: Tensor, sparsity_weight: float, orthonormality_weigh
     return (0.5 * error + sparsity_weight * h.sum(-1)).mean() + orthonormality_weight * penalty
 
 
-def _bernoulli_kl(rho: float, rho_hat: Tensor) -> Tensor:
-    """sum_i KL(rho || rho_hat_i) in nats between two-outcome distributions, from mean activations (N_1,), -> scalar."""
-    rho_hat = rho_hat.clamp(RHO_LIMIT, 1 - RHO_LIMIT)
-    kl = rho * torch.log(rho / rho_hat) + (1 - rho) * torch.log((1 - rho) / (1 - rho_hat))
-    return kl.sum()
-
-
 class NormalizedSparseAutoencoder(nn.Module):
     """h = max(0, W x), x^ = W^T h, trained on `cost`: the NSAE, and each step on the way to it.
 
@@ -272,7 +266,7 @@ class NormalizedSparseAutoencoder(nn.Module):
         if self.sparsity == "l1":
             cost = cost + self.sparsity_weight * h.sum(-1).mean()
         elif self.sparsity == "kl":
-            cost = cost + self.sparsity_weight * _bernoulli_kl(self.rho, h.mean(0))
+            cost = cost + self.sparsity_weight * kl_sparsity(h, self.rho)
         if self.orthonormality == "penalty":
             cost = cost + self.orthonormality_weight * orthonormality_penalty(self.weight)
         return cost

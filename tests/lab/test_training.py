@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+from tensors import seeded
 from torch import Tensor, nn
 
 from labkit.lab import training
@@ -18,17 +19,12 @@ from labkit.lab.training import fit
 History = dict[str, list[float]]
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
-def _batch_on_one_thread(monkeypatch) -> Iterator[None]:
+def _without_progress_bars(monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_BATCH", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def data(size: int = 20) -> Tensor:

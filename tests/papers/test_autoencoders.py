@@ -5,12 +5,13 @@ integration. Which fact of the paper a test checks stands in its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import sklearn.decomposition
 import torch
+from tensors import normal, seeded
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
@@ -34,22 +35,7 @@ from labkit.papers.autoencoders import (
     traverse,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors as small as these are only slowed down by a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def binary(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

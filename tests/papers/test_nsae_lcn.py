@@ -5,11 +5,12 @@ test checks stands in its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import scipy.linalg
 import torch
+from tensors import normal, seeded
 from torch import Tensor
 
 from labkit.lab.training import fit
@@ -40,21 +41,7 @@ SAE = {"activation": "sigmoid", "bias": True, "sparsity": "kl", "orthonormality"
 EXAMPLE = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors as small as these are only slowed down by a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def autoencoder(inputs: int, units: int, seed: int = 0, **options: object) -> NormalizedSparseAutoencoder:

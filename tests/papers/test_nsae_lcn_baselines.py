@@ -8,13 +8,10 @@ from collections.abc import Callable
 import pytest
 import scipy.stats
 import torch
+from tensors import seeded
 from torch import Tensor
 
 from labkit.papers.nsae_lcn_baselines import WDCNN, signal_statistics, statistic_names
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -5,12 +5,13 @@ differences. Which fact of the lesson a test checks stands in its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import Ridge
+from tensors import normal, seeded
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, kl_divergence
 
@@ -38,21 +39,7 @@ RHO = 0.05
 DIVERGENCES = pytest.mark.parametrize("divergence", [kl_sparsity, kl_sparsity_as_printed])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors as small as these are only slowed down by a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sigmoids(*shape: int, seed: int = 0) -> Tensor:
