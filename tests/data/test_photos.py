@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 import sklearn.datasets
 import torch
+from tensors import seeded
 from torch import Tensor
 
 import labkit.data
@@ -45,10 +46,6 @@ def no_network(monkeypatch) -> Iterator[list]:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     return attempts
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tiny(**sizes: tuple[int, int]) -> Photographs:

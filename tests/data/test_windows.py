@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy import signal as scipy_signal
+from tensors import seeded
 
 from labkit.data import (
     CONDITIONS,
@@ -54,10 +55,6 @@ def laid_out() -> Bearings:
 
 def values(windows: Windows) -> set[float]:
     return set(windows.signals.flatten().tolist())
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(("length", "stride"), [(100, None), (100, 30), (64, 1), (7, 100), (1_000, None)])
