@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.papers.sparse_autoencoders import kl_sparsity
+from labkit.papers.sparse_autoencoders import Whitening, kl_sparsity
 
 # The choices that NormalizedSparseAutoencoder takes.
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
@@ -88,35 +87,6 @@ def draw_segments(
         raise ValueError(f"{count} segments cannot be drawn from {available} of signals of shape {_shape(signals)}")
     drawn = torch.randperm(available, generator=generator)[:count]
     return candidates[drawn // candidates.shape[1], drawn % candidates.shape[1]]
-
-
-class ZCA(NamedTuple):
-    """A fitted whitening: segments are whitened as (x - mean) @ matrix."""
-
-    mean: Tensor  # (N_in,)
-    matrix: Tensor  # (N_in, N_in), symmetric
-
-
-def zca_fit(segments: Tensor, epsilon: float = 0.01) -> ZCA:
-    """ZCA whitening E (D + epsilon I)^(-1/2) E^T of the covariance E D E^T of segments (M, N_in).
-
-    Fit it on training segments only, or the test signals leak into the features. `epsilon` has the unit of a variance;
-    it keeps directions that hold little but noise from being blown up. Whether the paper whitens is unconfirmed (its
-    sibling does: Lei et al., 2016). Raises ValueError for fewer than 2 segments or an epsilon that is not positive.
-    """
-    _require_matrix(segments, "segments")
-    if len(segments) < 2 or not 0 < epsilon < math.inf:
-        raise ValueError(f"whitening needs 2 segments or more and epsilon > 0, got {len(segments)} and {epsilon}")
-    mean = segments.mean(0)
-    centred = segments - mean
-    variances, axes = torch.linalg.eigh(centred.T @ centred / len(segments))  # (N_in,), (N_in, N_in)
-    # Rounding can leave a variance of 0 slightly negative.
-    return ZCA(mean, (axes * (variances.clamp(min=0) + epsilon).rsqrt()) @ axes.T)
-
-
-def whiten(segments: Tensor, zca: ZCA) -> Tensor:
-    """Segments (..., N_in) whitened with a mean and covariance that were fitted elsewhere, same shape."""
-    return (segments - zca.mean) @ zca.matrix
 
 
 # ---- soft orthonormality --------------------------------------------------------------------------------------------
@@ -312,22 +282,27 @@ def convolution_features(signal: Tensor, W: Tensor, stride: int | None = None) -
 class LocalConnectionNetwork(nn.Module):
     """logits = V f + c, with f the mean over all segments of what a trained autoencoder's encoder says to each.
 
-    With the NSAE, f is `local_features`; any other variant takes its place with its own activation and bias. With
-    `zca`, segments are whitened first, as they were for the autoencoder's training. The paper learns W without labels;
-    that W then stays as it is, our choice, means that an optimizer is given ``network.output.parameters()``. V and c
-    start at 0, since softmax regression has one minimum. Raises ValueError for fewer than two classes.
+    With the NSAE, f is `local_features`; any other variant takes its place with its own activation and bias. With a
+    `whitening`, fitted to training segments only, segments are whitened first, as they were for the autoencoder; whether
+    the paper does so is unconfirmed (its sibling does: Lei et al., 2016). The paper learns W without labels; that W then
+    stays as it is, our choice, means that an optimizer is given ``network.output.parameters()``. V and c start at 0,
+    since softmax regression has one minimum. Raises ValueError for fewer than two classes.
     """
 
     def __init__(
-        self, autoencoder: NormalizedSparseAutoencoder, classes: int, stride: int | None = None, zca: ZCA | None = None
+        self,
+        autoencoder: NormalizedSparseAutoencoder,
+        classes: int,
+        stride: int | None = None,
+        whitening: Whitening | None = None,
     ) -> None:
         super().__init__()
         if classes < 2:
             raise ValueError(f"at least two classes are needed to tell apart, got {classes}")
         units, self.length = autoencoder.weight.shape
         self.autoencoder, self.stride = autoencoder, stride
-        self.register_buffer("mean", zca.mean if zca else None)  # buffers, to follow the weights to a GPU
-        self.register_buffer("matrix", zca.matrix if zca else None)
+        self.register_buffer("mean", whitening.mean if whitening else None)  # buffers, to follow the weights to a GPU
+        self.register_buffer("matrix", whitening.matrix if whitening else None)
         self.output = nn.Linear(units, classes, dtype=autoencoder.weight.dtype, device=autoencoder.weight.device)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -335,7 +310,7 @@ class LocalConnectionNetwork(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         segments = segment(x, self.length, self.stride)  # (B, J, N_in)
         if self.matrix is not None:
-            segments = whiten(segments, ZCA(self.mean, self.matrix))
+            segments = Whitening(self.mean, self.matrix)(segments)
         return self.autoencoder.encode(segments).mean(-2)  # (B, N_1)
 
     def forward(self, x: Tensor) -> Tensor:

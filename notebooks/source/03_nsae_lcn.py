@@ -83,6 +83,7 @@ from labkit.lab.widgets import image_choices
 from labkit.papers import nsae_lcn as paper
 from labkit.papers.nsae_lcn import LocalConnectionNetwork, NormalizedSparseAutoencoder, standardize
 from labkit.papers.nsae_lcn_baselines import WDCNN, signal_statistics
+from labkit.papers.sparse_autoencoders import zca_whitening
 
 lab = labkit.start("03_nsae_lcn", profile=profile, seed=seed)
 
@@ -522,8 +523,8 @@ lab.claim(
 # **Predict.** What remains of the difference?
 
 # %%
-whitening = paper.zca_fit(segments)  # on training segments only
-white = paper.whiten(segments, whitening)
+whitening = zca_whitening(segments)  # lesson 02's, fitted on training segments only
+white = whitening(segments)
 for name, options in {"SAE, whitened": usual | sparse, "NSAE, whitened": {}}.items():
     models[name] = train_autoencoder(name, white, **options)
     describe(name, models[name], white)
@@ -668,8 +669,8 @@ lab.show(
 
 # %%
 @torch.no_grad()
-def features(model, x, stride=config.stride, zca=None):
-    network = LocalConnectionNetwork(model, 10, stride=stride, zca=zca)
+def features(model, x, stride=config.stride, whitening=None):
+    network = LocalConnectionNetwork(model, 10, stride=stride, whitening=whitening)
     return torch.cat([network.features(part) for part in x.split(200)]).numpy()  # (B, N_1)
 
 
@@ -678,8 +679,10 @@ def softmax(f_train, y_train):
     return make_pipeline(StandardScaler(), LogisticRegression(C=10, max_iter=2000)).fit(f_train, y_train)
 
 
-def accuracy(model, stride=config.stride, zca=None):
-    return softmax(features(model, x_train, stride, zca), y_train).score(features(model, x_test, stride, zca), y_test)
+def accuracy(model, stride=config.stride, whitening=None):
+    return softmax(features(model, x_train, stride, whitening), y_train).score(
+        features(model, x_test, stride, whitening), y_test
+    )
 
 
 # %% [markdown]
@@ -702,7 +705,7 @@ lab.tell(
     "Accuracy along the path of section 3: SAE {SAE/accuracy:.3f}, L1 {L1/accuracy:.3f}, ReLU {+ ReLU/accuracy:.3f}, no bias {+ no bias/accuracy:.3f}, orthonormality {NSAE/accuracy:.3f}."
 )
 lab.record("NSAE/accuracy, no overlap", accuracy(models["NSAE"], stride=None))
-lab.record("NSAE, whitened/accuracy", accuracy(models["NSAE, whitened"], zca=whitening))
+lab.record("NSAE, whitened/accuracy", accuracy(models["NSAE, whitened"], whitening=whitening))
 
 # %%
 as_many_steps = config.epochs * len(segments) // len(x_train)  # there are fewer windows than segments

@@ -32,10 +32,9 @@ from labkit.papers.nsae_lcn import (
     spectral_diversity,
     spectral_peaks,
     standardize,
-    whiten,
     wrap,
-    zca_fit,
 )
+from labkit.papers.sparse_autoencoders import zca_whitening
 
 SAE = {"activation": "sigmoid", "bias": True, "sparsity": "kl", "orthonormality": "none"}
 EXAMPLE = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
@@ -95,41 +94,6 @@ def test_standardized_signals_have_mean_0_and_deviation_1_each() -> None:
 @pytest.mark.parametrize("level", [0.0, 0.1, -1e-6, 12345.678])
 def test_a_constant_signal_becomes_zero_also_where_its_mean_is_rounded(level: float) -> None:
     assert torch.equal(standardize(torch.full((2, 1201), level)), torch.zeros(2, 1201))
-
-
-# ---- whitening ------------------------------------------------------------------------------------------------------
-
-
-def test_whitened_segments_have_uncorrelated_points_of_variance_1() -> None:
-    segments = normal(2000, 6) @ normal(6, 6, seed=1) + 3
-    covariance = whiten(segments, zca_fit(segments, 1e-9)).T.cov(correction=0)
-    torch.testing.assert_close(covariance, torch.eye(6).double(), rtol=0, atol=1e-6)
-
-
-def test_the_whitening_matrix_is_the_inverse_root_of_the_covariance_and_epsilon() -> None:
-    segments = normal(50, 4) @ normal(4, 4, seed=1)
-    expected = scipy.linalg.sqrtm(segments.T.cov(correction=0).numpy() + 0.1 * torch.eye(4).numpy())
-    torch.testing.assert_close(zca_fit(segments, 0.1).matrix, torch.from_numpy(expected).inverse())
-
-
-def test_test_segments_are_whitened_with_what_was_fitted_to_training_segments() -> None:
-    train, test = normal(200, 3) + 5, 10 * normal(200, 3, seed=1)
-    zca = zca_fit(train)
-    torch.testing.assert_close(whiten(test, zca), (test - train.mean(0)) @ zca.matrix)
-    assert whiten(test, zca).std() > 5  # fitted to the test segments it would be 1
-
-
-def test_epsilon_bounds_how_much_a_direction_without_variance_is_blown_up() -> None:
-    segments = normal(30, 1) * torch.ones(1, 5)  # one direction out of five varies
-    noise = 1e-6 * normal(30, 5, seed=1)
-    zca = zca_fit(segments, 0.01)
-    assert torch.linalg.matrix_norm(zca.matrix, 2) == pytest.approx(10)  # 1 / sqrt(0.01)
-    assert (whiten(segments + noise, zca) - whiten(segments, zca)).abs().max() < 1e-4
-
-
-def test_silent_segments_stay_silent_and_finite_when_whitened() -> None:
-    zeros = torch.zeros(10, 4)
-    assert torch.equal(whiten(zeros, zca_fit(zeros)), zeros)
 
 
 # ---- the orthonormality penalty and its floor -----------------------------------------------------------------------
@@ -530,11 +494,11 @@ def test_the_network_says_v_f_plus_c_and_starts_undecided() -> None:
 
 def test_the_network_whitens_each_segment_as_it_was_told_and_takes_the_fit_along_when_saved() -> None:
     model, x = autoencoder(8, 12, **SAE), normal(3, 64) + 1
-    zca = zca_fit(normal(100, 8, seed=4) + 2)
-    network = LocalConnectionNetwork(model, 4, zca=zca)
-    expected = model.encode(whiten(segment(x, 8), zca)).mean(1)
+    whitening = zca_whitening(normal(100, 8, seed=4) + 2)
+    network = LocalConnectionNetwork(model, 4, whitening=whitening)
+    expected = model.encode(whitening(segment(x, 8))).mean(1)
     torch.testing.assert_close(network.features(x), expected)
-    again = LocalConnectionNetwork(autoencoder(8, 12, seed=9, **SAE), 4, zca=zca_fit(normal(100, 8)))
+    again = LocalConnectionNetwork(autoencoder(8, 12, seed=9, **SAE), 4, whitening=zca_whitening(normal(100, 8)))
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again.features(x), expected)
 
@@ -653,9 +617,6 @@ NAN = torch.tensor([[1.0, math.nan], [0.0, 1.0]])
         (lambda: draw_segments(torch.zeros(2, 9), 3, 7, seeded()), "7 segments cannot be drawn from 6"),
         (lambda: draw_segments(torch.zeros(2, 9), 3, 0, seeded()), "0 segments cannot be drawn from 6"),
         (lambda: draw_segments(torch.zeros(9), 3, 2, seeded()), r"of signals of shape \(9,\)"),
-        (lambda: zca_fit(torch.zeros(1, 4)), "2 segments or more and epsilon > 0, got 1 and 0.01"),
-        (lambda: zca_fit(torch.zeros(3, 4), 0.0), "2 segments or more and epsilon > 0, got 3 and 0.0"),
-        (lambda: zca_fit(torch.zeros(3, 2, 4)), r"segments must be a matrix, got shape \(3, 2, 4\)"),
         (lambda: orthonormality_penalty(torch.ones(3)), r"W must be a matrix, got shape \(3,\)"),
         (lambda: orthonormality_penalty(NAN), "W holds NaN or infinite values: .* lower the learning rate"),
         (lambda: orthonormalize(torch.ones(2, 2, 2)), r"W must be a matrix, got shape \(2, 2, 2\)"),

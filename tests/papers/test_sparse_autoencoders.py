@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+import scipy.linalg
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import Ridge
@@ -721,6 +722,12 @@ def test_whitened_rows_are_uncorrelated_with_variance_1_and_mean_0() -> None:
     white = zca_whitening(x, epsilon=0)(x)
     torch.testing.assert_close(covariance(white), torch.eye(6, dtype=torch.float64))
     torch.testing.assert_close(white.mean(0), torch.zeros(6, dtype=torch.float64))
+
+
+def test_the_whitening_matrix_is_the_inverse_root_of_the_covariance_and_epsilon_times_the_mean_variance() -> None:
+    x = correlated(50)
+    expected = scipy.linalg.sqrtm((covariance(x) + 0.1 * x.var(0).mean() * torch.eye(x.shape[1])).numpy())
+    torch.testing.assert_close(zca_whitening(x, epsilon=0.1).matrix, torch.from_numpy(expected).inverse())
 
 
 def test_the_whitening_is_free_of_rotation() -> None:
