@@ -49,14 +49,15 @@ def as_png(figure: plt.Figure) -> bytes:
 
 
 def image_rows(rows: dict[str, Any], *, size: float = 0.75, columns: Sequence[str] = ()) -> plt.Figure:
-    """One labelled row of grey-scale images an entry: {"label": images of shape (n, 28, 28) or (n, 784) in [0, 1]}.
+    """One labelled row of images an entry, all in [0, 1]: {"label": images}.
 
-    Shorter rows leave white space at the right; `size` is the side of an image in inches, `columns` label the columns.
+    Images are grey, (n, 28, 28) or (n, 784), ink dark on white, or in colour, (n, 3, H, W). Shorter rows leave white
+    space at the right; `size` is the side of an image in inches, `columns` label the columns.
     """
     grids = [_images(images) for images in rows.values()]
-    count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:]
+    count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:3]
     gap = 2
-    mosaic = tiled(grids, gap=gap)
+    mosaic = tiled(grids, gap=gap, fill=1.0 if grids[0].ndim == 4 else 0.0)  # white
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(size * count + 1, size * len(grids)))
     ax.imshow(mosaic, vmin=0, vmax=1, cmap="gray_r", interpolation="nearest")
@@ -68,13 +69,32 @@ def image_rows(rows: dict[str, Any], *, size: float = 0.75, columns: Sequence[st
 
 
 def tiled(rows: Sequence[np.ndarray], *, gap: int = 1, fill: float = 0.0) -> np.ndarray:
-    """One image made of rows of images (n, H, W), with `gap` pixels of `fill` between them."""
-    count, (height, width) = max(len(images) for images in rows), rows[0].shape[1:]
-    mosaic = np.full((len(rows) * (height + gap) - gap, count * (width + gap) - gap), fill)
+    """One image made of rows of images (n, H, W) or (n, H, W, 3), with `gap` pixels of `fill` between them."""
+    count, (height, width, *colours) = max(len(images) for images in rows), rows[0].shape[1:]
+    mosaic = np.full((len(rows) * (height + gap) - gap, count * (width + gap) - gap, *colours), fill)
     for i, images in enumerate(rows):
         for j, image in enumerate(images):
             mosaic[i * (height + gap) :, j * (width + gap) :][:height, :width] = image
     return mosaic
+
+
+def beside(*images: Any, gap: int = 2) -> np.ndarray:
+    """Pictures next to each other as one (H, W, 3) in [0, 1], for a widget: in colour (3, H, W), or grey maps (h, w).
+
+    The first gives the height; the others are enlarged to it, pixels keep sharp edges. A map is scaled by its largest
+    value, black is 0. Raises ValueError for other shapes.
+    """
+    arrays = [np.asarray(image.detach().cpu() if hasattr(image, "detach") else image, dtype=float) for image in images]
+    if wrong := [array.shape for array in arrays if array.ndim != 2 and array.shape[:-2] != (3,)]:
+        raise ValueError(f"pictures must be (3, H, W) or (h, w), got shape {wrong[0]}")
+    height, shown = arrays[0].shape[-2], []
+    for array in arrays:
+        if array.ndim == 2:
+            array = np.broadcast_to(np.maximum(array, 0) / max(array.max(), 1e-12), (3, *array.shape))
+        rows = np.arange(height) * array.shape[1] // height
+        columns = np.arange(round(height * array.shape[2] / array.shape[1])) * array.shape[1] // height
+        shown += [np.moveaxis(array[:, rows][:, :, columns], 0, -1), np.ones((height, gap, 3))]
+    return np.concatenate(shown[:-1], axis=1).clip(0, 1)
 
 
 def atom_rows(rows: dict[str, Any], *, columns: int = 20, size: float = 0.55) -> plt.Figure:
@@ -140,4 +160,6 @@ def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]]
 
 def _images(images: Any) -> np.ndarray:
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images, dtype=float)
+    if array.ndim == 4 and array.shape[1] == 3:
+        return np.moveaxis(array, 1, -1)
     return array.reshape(len(array), 28, 28)

@@ -12,21 +12,20 @@ import numpy as np
 
 
 def png(image: Any, *, scale: int = 8) -> bytes:
-    """A grey-scale image (H, W) with values in [0, 1], ink dark on white, enlarged `scale` times, as PNG bytes."""
+    """An image in [0, 1], enlarged `scale` times, as PNG bytes: (H, W) is grey, ink dark on white, (H, W, 3) in colour."""
     array = np.asarray(image, dtype=float)
-    if array.ndim != 2:
-        raise ValueError(f"an image of shape (H, W) is needed, got shape {array.shape}")
+    if array.ndim != 2 and array.shape[2:] != (3,):
+        raise ValueError(f"an image of shape (H, W) or (H, W, 3) is needed, got shape {array.shape}")
     buffer = io.BytesIO()
-    matplotlib.image.imsave(
-        buffer, np.kron(array, np.ones((scale, scale))), cmap="gray_r", vmin=0, vmax=1, format="png"
-    )
+    enlarged = array.repeat(scale, axis=0).repeat(scale, axis=1)
+    matplotlib.image.imsave(buffer, enlarged, cmap="gray_r", vmin=0, vmax=1, format="png")
     return buffer.getvalue()
 
 
 def image_sliders(
     render: Callable[..., Any], ranges: Mapping[str, tuple[float, float]], start: Mapping[str, float]
 ) -> ipywidgets.Widget:
-    """One slider for each argument of `render`, which returns an image (H, W) in [0, 1]; moving one redraws it."""
+    """One slider for each argument of `render`, which returns an image as `png` takes it; moving one redraws it."""
     sliders = {
         name: ipywidgets.FloatSlider(
             value=min(max(start[name], low), high), min=low, max=high, step=(high - low) / 60, description=name

@@ -12,7 +12,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 
-from labkit.lab.figures import PALETTE, atom_rows, bars, ellipse, image_rows, panels, scatter_classes, tiled
+from labkit.lab.figures import PALETTE, atom_rows, bars, beside, ellipse, image_rows, panels, scatter_classes, tiled
 
 
 @pytest.fixture(autouse=True)
@@ -232,3 +232,28 @@ def test_a_single_series_needs_no_legend() -> None:
     _, ax = panels()
     bars(ax, ["train"], {"AE": [1.0]})
     assert ax.get_legend() is None
+
+
+def test_pictures_in_colour_stand_in_rows_on_white() -> None:
+    images = np.zeros((2, 3, 5, 4))
+    images[:, 0] = 1  # red
+    mosaic = image_rows({"a": images, "b": images[:1]}).axes[0].images[0].get_array()
+    assert mosaic.shape == (2 * 5 + 2, 2 * 4 + 2, 3)
+    assert mosaic[0, 0].tolist() == [1, 0, 0]
+    assert mosaic[0, 4].tolist() == [1, 1, 1]  # the gap
+    assert mosaic[-1, -1].tolist() == [1, 1, 1]  # the place that is left over
+
+
+def test_a_map_stands_beside_its_image_in_the_size_of_the_image() -> None:
+    image, small = np.full((3, 4, 6), 0.25), np.array([[0.0, 2.0], [1.0, -1.0]])
+    both = beside(image, small, gap=1)
+    assert both.shape == (4, 6 + 1 + 4, 3)
+    assert (both[:, :6] == 0.25).all()
+    assert (both[:, 6] == 1).all()
+    assert both[:, 7:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]]
+
+
+def test_a_map_of_zeros_is_black_and_a_wrong_shape_is_refused() -> None:
+    assert (beside(np.zeros((3, 3))) == 0).all()
+    with pytest.raises(ValueError, match=r"must be \(3, H, W\) or \(h, w\), got shape \(1, 3, 4, 4\)"):
+        beside(np.zeros((1, 3, 4, 4)))

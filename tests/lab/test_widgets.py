@@ -41,9 +41,18 @@ def test_values_beyond_0_and_1_are_white_and_black() -> None:
     assert pixels(png(np.array([[-0.5, 1.5]]), scale=1)).tolist() == [[255, 0]]
 
 
-@pytest.mark.parametrize("shape", [(784,), (1, 28, 28), (28, 28, 3), ()])
-def test_what_is_no_single_grey_image_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"an image of shape (H, W) is needed, got shape {shape}")):
+def test_an_image_in_colour_keeps_its_colours() -> None:
+    red_then_blue = np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    shown = np.asarray(Image.open(io.BytesIO(png(red_then_blue, scale=2))).convert("RGB"))
+    assert shown.shape == (2, 4, 3)
+    assert shown[0].tolist() == [[255, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]]
+
+
+@pytest.mark.parametrize("shape", [(784,), (3, 28, 28), (28, 28, 4), (1, 28, 28, 3), ()])
+def test_what_is_no_single_image_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"an image of shape (H, W) or (H, W, 3) is needed, got shape {shape}")
+    ):
         png(np.zeros(shape))
 
 
