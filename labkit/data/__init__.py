@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, mnist, photos
+from labkit.data import bearings, cifar, mnist, photos
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -59,6 +59,7 @@ __all__ = [
 
 LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
     "bearings": bearings.load,
+    "cifar10": cifar.load,
     "mnist": mnist.load,
     "photos": photos.load,
 }
@@ -68,7 +69,7 @@ def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearin
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
     "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at
-    "quick" are simulated.
+    "quick" are simulated. "cifar10" is a `Dataset` with the names of its classes; it has no "quick".
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

@@ -35,3 +35,4 @@ class Dataset:
     source: str  # one sentence: what these data are and how they came here
     licence: str
     url: str
+    classes: tuple[str, ...] = ()  # what label 0, 1, ... stands for, where the set names it
