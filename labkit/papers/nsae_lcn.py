@@ -283,10 +283,10 @@ class LocalConnectionNetwork(nn.Module):
     """logits = V f + c, with f the mean over all segments of what a trained autoencoder's encoder says to each.
 
     With the NSAE, f is `local_features`; any other variant takes its place with its own activation and bias. With a
-    `whitening`, fitted to training segments only, segments are whitened first, as they were for the autoencoder; whether
-    the paper does so is unconfirmed (its sibling does: Lei et al., 2016). The paper learns W without labels; that W then
-    stays as it is, our choice, means that an optimizer is given ``network.output.parameters()``. V and c start at 0,
-    since softmax regression has one minimum. Raises ValueError for fewer than two classes.
+    `whitening`, fitted to training segments only, segments are whitened first, as they were for the autoencoder;
+    whether the paper does so is unconfirmed (its sibling does: Lei et al., 2016). The paper learns W without labels;
+    that W then stays as it is, our choice, means that an optimizer is given ``network.output.parameters()``. V and c
+    start at 0, since softmax regression has one minimum. Raises ValueError for fewer than two classes.
     """
 
     def __init__(
