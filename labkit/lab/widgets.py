@@ -12,7 +12,7 @@ import numpy as np
 
 
 def png(image: Any, *, scale: int = 8) -> bytes:
-    """An image in [0, 1], enlarged `scale` times, as PNG bytes: (H, W) is grey, ink dark on white, (H, W, 3) in colour."""
+    """An image in [0, 1], enlarged `scale` times, as PNG bytes; (H, W) is grey, ink dark on white, (H, W, 3) is not."""
     array = np.asarray(image, dtype=float)
     if array.ndim != 2 and array.shape[2:] != (3,):
         raise ValueError(f"an image of shape (H, W) or (H, W, 3) is needed, got shape {array.shape}")
