@@ -12,6 +12,7 @@ import torch
 
 from labkit.course.lessons import load_lessons
 from labkit.lab.exercise import Exercise, Mistake, check, solution
+from labkit.lab.sandbox import observe
 
 EXERCISES = [
     pytest.param(exercise, id=f"{lesson.topic}-{exercise.name}")
@@ -31,9 +32,11 @@ def stub(*args, **kwargs):
 
 
 def each_tensor(value: Any, change: Callable) -> Any:
-    """What a reference returns, whatever it is made of, with every tensor in it changed."""
+    """What a reference returns, whatever it is made of, with every tensor (and number) in it changed."""
     if isinstance(value, torch.Tensor):
         return change(value)
+    if isinstance(value, (int, float)):
+        return change(torch.tensor(float(value))).tolist()
     if isinstance(value, (tuple, list)):
         return tuple(each_tensor(item, change) for item in value)
     if isinstance(value, dict):
@@ -50,10 +53,12 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
     def changed(change: Callable) -> Callable:
         return lambda *args, **kwargs: each_tensor(exercise.reference(*args, **kwargs), change)
 
-    return {
+    answer = observe(exercise.probes[0].observe, exercise.reference).returns[0]
+    of_numbers = isinstance(answer, tuple) and not any(isinstance(part, torch.Tensor) for part in answer)
+    found = {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
-        "returns a list": (lambda *args, **kwargs: [1.0], "list"),
+        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if of_numbers else "list"),
         "returns NaN": (changed(lambda tensor: torch.full_like(tensor, float("nan"))), ""),
         "returns float64": (changed(torch.Tensor.double), "float64"),
         "returns another shape": (changed(lambda tensor: tensor[None, None]), ""),
@@ -61,6 +66,9 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
         "is no function": (None, "None"),
         "exits": (lambda *args, **kwargs: exit(1), "SystemExit"),
     }
+    if of_numbers:
+        del found["returns float64"]  # a number has no dtype
+    return found
 
 
 @over_exercises
