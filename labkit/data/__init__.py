@@ -2,8 +2,8 @@
 
 Importing this is cheap; torch, numpy and the download tools are imported when data are loaded. To add a data set, write
 one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
-photographs as `Photographs`, from which a lesson cuts patches; vibration as `Bearings`, recordings from which it cuts
-windows and splits them.
+photographs as `Photographs`, from which a lesson cuts patches and `backgrounds`, on which `place` and `digit_scenes`
+put what is to be recognised; vibration as `Bearings`, recordings from which it cuts windows and splits them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from labkit.data.bearing_simulator import simulate_bearing
 from labkit.data.bearings import simulated_bearings
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
-from labkit.data.photos import Photographs
+from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
+from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
 from labkit.data.windows import Windows, cut_windows, shared_samples, split_at_random, split_by_load, split_by_time
 
 __all__ = [
@@ -39,18 +40,23 @@ __all__ = [
     "DefectFrequencies",
     "Photographs",
     "Recording",
+    "Scenes",
     "Split",
     "Windows",
+    "backgrounds",
     "cut_windows",
     "decimated",
     "defect_frequencies",
+    "digit_scenes",
     "envelope_spectrum",
     "fetch",
     "load",
+    "place",
     "read_as",
     "shared_samples",
     "simulate_bearing",
     "simulated_bearings",
+    "soft_disc",
     "split_at_random",
     "split_by_load",
     "split_by_time",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 import labkit.data
 from labkit import PROFILES
-from labkit.data import DataError, Photographs
+from labkit.data import DataError, Photographs, backgrounds
 
 SHAPES = {
     "astronaut": (512, 512),
@@ -26,6 +27,7 @@ SHAPES = {
     "china": (427, 640),
     "flower": (427, 640),
 }
+COLOURED = ("astronaut", "chelsea", "coffee", "rocket", "china", "flower")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,30 @@ def test_grey_is_the_brightness_of_the_coloured_original(photos) -> None:
     brightness = 0.2125 * red + 0.7154 * green + 0.0721 * blue
     torch.testing.assert_close(photos.images["chelsea"], brightness.float())
     torch.testing.assert_close(photos.images["camera"], torch.from_numpy(skimage.data.camera() / np.float32(255)))
+
+
+def test_the_grey_photographs_are_the_same_to_the_last_bit_as_ever(photos) -> None:
+    pixels = b"".join(image.numpy().tobytes() for image in photos.images.values())  # a lesson's records rest on them
+    assert list(photos.images) == list(SHAPES)
+    assert hashlib.sha256(pixels).hexdigest() == "ffa814c91017f8c4449e63354d182db1cdb67dfcc67a53527224d9be2203af83"
+
+
+def test_six_of_the_photographs_are_in_colour_as_well(photos) -> None:
+    assert tuple(photos.colour) == COLOURED
+    for name, image in photos.colour.items():
+        assert image.shape == (3, *SHAPES[name])
+        assert image.dtype == torch.float32
+        assert image.is_contiguous()
+        assert 0 <= image.min() < 0.05
+        assert 0.8 < image.max() <= 1
+    first = torch.tensor(skimage.data.chelsea()[0, 0]) / 255
+    assert torch.equal(photos.colour["chelsea"][:, 0, 0], first)
+
+
+def test_colour_and_grey_are_the_same_picture(photos) -> None:
+    for name, image in photos.colour.items():
+        brightness = torch.tensor([0.2125, 0.7154, 0.0721]) @ image.flatten(1)
+        torch.testing.assert_close(brightness.view(SHAPES[name]), photos.images[name], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -191,3 +217,78 @@ def test_a_photograph_that_a_package_no_longer_has_is_told_as_well(monkeypatch) 
     monkeypatch.setattr("labkit.data.photos.FROM_SCIKIT_IMAGE", ("astronaut", "lena"))
     with pytest.raises(DataError, match=r"is missing \(.*lena.*\): reinstall them\."):
         labkit.data.load("photos")
+
+
+def painted(**widths: int) -> Photographs:
+    """Made-up photographs, 40 pixels high, whose red is their index, green 0 left and 1 right, blue the place."""
+    colour = {}
+    for i, (name, width) in enumerate(widths.items()):
+        right = (torch.arange(width) >= width // 2).float().expand(40, width)
+        place = torch.linspace(0, 1, 40 * width).view(40, width)
+        colour[name] = torch.stack([torch.full((40, width), i / len(widths)), right, place])
+    return Photographs({}, name="painted", source="made up", licence="none", url="none", colour=colour)
+
+
+@pytest.mark.parametrize("side", [1, 7, 32])
+def test_backgrounds_are_small_pictures_in_colour_with_the_index_of_their_photograph(photos, side: int) -> None:
+    images, labels = backgrounds(photos, side, 60, seeded())
+    assert images.shape == (60, 3, side, side)
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert 0 <= images.min() < images.max() <= 1
+    assert labels.bincount().tolist() == [10] * 6
+
+
+@pytest.mark.parametrize(("part", "green"), [("train", 0), ("test", 1)])
+def test_training_backgrounds_come_from_the_left_and_test_backgrounds_from_the_right(part: str, green: int) -> None:
+    images, labels = backgrounds(painted(one=80, other=120), 8, 200, seeded(), part=part)
+    torch.testing.assert_close(
+        images[:, 1], torch.full((200, 8, 8), float(green))
+    )  # at every scale: not a pixel of the other half shines through
+    torch.testing.assert_close(images[:, 0], (labels / 2.0)[:, None, None].expand(-1, 8, 8))
+
+
+def test_backgrounds_show_one_to_four_pixels_of_the_photograph_in_each_of_theirs() -> None:
+    images, _ = backgrounds(painted(one=80), 8, 500, seeded())
+    down = (images[:, 2, -1, 0] - images[:, 2, 0, 0]) / 7 * 40  # rows of the photograph for each row of the crop
+    scale = down.log2().mul(2).round()
+    assert scale.unique().tolist() == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(down, 2 ** (scale / 2), rtol=0.02, atol=0)
+
+
+def test_backgrounds_are_cut_from_all_over_their_half() -> None:
+    images, _ = backgrounds(painted(one=80), 8, 2000, seeded())
+    assert images[:, 2].min() < 0.01
+    assert images[:, 2].max() > 0.98
+
+
+@pytest.mark.parametrize(("count", "shares"), [(2, [0, 1, 1]), (9, [3, 3, 3]), (301, [100, 100, 101])])
+def test_every_photograph_has_its_share_of_the_backgrounds_in_random_order(count: int, shares: list[int]) -> None:
+    _, labels = backgrounds(painted(a=90, b=200, c=80), 8, count, seeded())
+    assert sorted(labels.bincount(minlength=3).tolist()) == shares
+    assert count < 9 or labels.tolist() != sorted(labels.tolist())
+
+
+def test_backgrounds_depend_on_the_generator_alone(photos) -> None:
+    (first, whose), (again, same), (other, _) = (backgrounds(photos, 16, 50, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert torch.equal(whose, same)
+    assert not torch.equal(first, other)
+
+
+def test_a_background_may_be_as_large_as_the_smallest_half(photos) -> None:
+    assert backgrounds(photos, 225, 6, seeded())[0].shape == (6, 3, 225, 225)  # half of chelsea's 451
+
+
+@pytest.mark.parametrize("side", [0, -3, 226])
+def test_a_background_that_does_not_fit_into_every_half_is_refused(photos, side: int) -> None:
+    with pytest.raises(ValueError, match=f"side of a background must lie between 1 and 225 pixels, got {side}"):
+        backgrounds(photos, side, 10, seeded())
+
+
+def test_other_backgrounds_that_cannot_be_are_refused(photos) -> None:
+    with pytest.raises(ValueError, match="unknown part 'left' of the photographs: choose one of train, test"):
+        backgrounds(photos, 32, 10, seeded(), part="left")
+    with pytest.raises(ValueError, match="at least one background is needed, got 0"):
+        backgrounds(photos, 32, 0, seeded())
+    with pytest.raises(ValueError, match="cut from photographs in colour, and there is none"):
+        backgrounds(tiny(grey=(40, 40)), 8, 10, seeded())
