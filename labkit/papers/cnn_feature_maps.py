@@ -324,7 +324,7 @@ def selectivity(responses: Tensor, labels: Tensor) -> Tensor:
 @contextlib.contextmanager
 def ablated(model: nn.Module, layer: str, units: int | Sequence[int]) -> Iterator[None]:
     """While this lasts, the given units of a layer put out 0 everywhere. Raises ValueError for a unit out of range."""
-    units = torch.as_tensor(units).reshape(-1)
+    units = torch.as_tensor(units, dtype=torch.long).reshape(-1)
 
     def silence(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         require_unit(output, layer, units)
