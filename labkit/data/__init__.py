@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, mnist, photos
+from labkit.data import bearings, faces, mnist, photos
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -65,6 +65,7 @@ __all__ = [
 
 LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
     "bearings": bearings.load,
+    "faces": faces.load,
     "mnist": mnist.load,
     "photos": photos.load,
 }
@@ -73,8 +74,8 @@ LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
 def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at
-    "quick" are simulated.
+    "mnist" and "faces" are a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings,
+    which at "quick" are simulated.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.
