@@ -4,6 +4,7 @@ Importing this is cheap; torch, numpy and the download tools are imported when d
 one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
 photographs as `Photographs`, from which a lesson cuts patches and `backgrounds`, on which `place` and `digit_scenes`
 put what is to be recognised; vibration as `Bearings`, recordings from which it cuts windows and splits them.
+`pretrained` is no data set but a network that was trained on one, ImageNet.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, cifar, mnist, photos
+from labkit.data import bearings, cifar, faces, mnist, photos
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -23,6 +24,7 @@ from labkit.data.bearing_simulator import simulate_bearing
 from labkit.data.bearings import simulated_bearings
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
+from labkit.data.imagenet import ImageNetModel, pretrained
 from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
@@ -38,6 +40,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DefectFrequencies",
+    "ImageNetModel",
     "Photographs",
     "Recording",
     "Scenes",
@@ -52,6 +55,7 @@ __all__ = [
     "fetch",
     "load",
     "place",
+    "pretrained",
     "read_as",
     "shared_samples",
     "simulate_bearing",
@@ -66,6 +70,7 @@ __all__ = [
 LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
     "bearings": bearings.load,
     "cifar10": cifar.load,
+    "faces": faces.load,
     "mnist": mnist.load,
     "photos": photos.load,
 }
@@ -74,8 +79,8 @@ LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
 def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist" is a `Dataset` of images; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, which at
-    "quick" are simulated. "cifar10" is a `Dataset` with the names of its classes; it has no "quick".
+    "mnist", "cifar10" (not at "quick") and "faces" are a `Dataset` of images; "photos" is `Photographs`; "bearings" is
+    a `Bearings` of recordings, which at "quick" are simulated.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

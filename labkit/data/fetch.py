@@ -6,9 +6,9 @@ With LABKIT_OFFLINE=1 the network is never touched. With LABKIT_BATCH=1 no progr
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,21 +26,22 @@ class Known:
     """A file whose contents are known beforehand."""
 
     path: str  # relative to LABKIT_DATA and to the cache
-    sha256: str
-    bytes: int
+    sha256: str  # the whole sum, or its start where no more is known
+    bytes: int | None  # None where that is not known
 
 
 def fetch(
     relative_path: str,
     *,
     sha256: str,
-    bytes: int,
+    bytes: int | None,
     urls: Sequence[str],
     also: Sequence[Known] = (),
     label: str | None = None,
 ) -> Path:
     """The path of a file with exactly these contents, checked now; downloaded into the cache where there is none.
 
+    Where not all is known of it, `sha256` may be the start of its sum, 8 digits or more, and `bytes` None.
     `urls` are mirrors of the file itself, tried in turn. `also` are other forms of it (say, unpacked) that serve as
     well where they already lie. The first form found in LABKIT_DATA decides: if it is damaged that is an error, not a
     reason to look further. A damaged file in the cache is downloaded again. `label` stands beside the progress bar, in
@@ -113,9 +114,11 @@ def _problem(path: Path, known: Known) -> str | None:
 
     try:
         size = path.stat().st_size
-        if size != known.bytes:
+        if known.bytes is not None and size != known.bytes:
             return f"is incomplete or altered ({size:,} bytes instead of {known.bytes:,})"
-        if pooch.file_hash(path, alg="sha256") != known.sha256:
+        if not pooch.file_hash(path, alg="sha256").startswith(known.sha256):
+            if known.bytes is None:
+                return "is incomplete or altered (another sha256 checksum)"
             return f"is altered ({size:,} bytes as expected, but another sha256 checksum)"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
@@ -123,14 +126,14 @@ def _problem(path: Path, known: Known) -> str | None:
 
 
 def _download(known: Known, urls: Sequence[str], cache: Path, label: str | None) -> Path:
-    """Fetch the file from the first mirror that gives it whole. pooch writes beside, checks the sum, and renames."""
+    """Fetch the file from the first mirror that gives it whole: written beside, checked, then renamed."""
     from requests import RequestException
 
     target, failures = cache / known.path, []
     for url in urls:
         try:
             _retrieve(url, known, target, label or target.name)
-        except (RequestException, ValueError) as error:  # pooch says ValueError for a wrong checksum
+        except (RequestException, ValueError) as error:
             failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
         except OSError as error:
             why = error.strerror or "it cannot be written"
@@ -147,32 +150,19 @@ def _download(known: Known, urls: Sequence[str], cache: Path, label: str | None)
 
 
 def _retrieve(url: str, known: Known, target: Path, label: str) -> None:
+    """pooch.retrieve() would do, if it took the start of a checksum. Raises ValueError for a wrong file."""
     import pooch
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=known.bytes, desc=label, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
-    with bar, _quiet_pooch():
-        pooch.retrieve(
-            url,
-            known_hash=f"sha256:{known.sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT),
-        )
-
-
-@contextlib.contextmanager
-def _quiet_pooch() -> Iterator[None]:
-    """pooch announces each download with a line on stderr; the bar says it already."""
-    import pooch
-
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    total = known.bytes or 1  # pooch takes a bar without a total for no bar, and puts the right one in
+    bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
+    with bar, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT)(url, str(part), None)
+        if problem := _problem(part, known):
+            raise ValueError(problem)
+        part.replace(target)
 
 
 def _reason(error: Exception) -> str:

@@ -167,6 +167,26 @@ def test_without_a_network_and_with_an_empty_cache_one_sentence_says_so(cache, n
     assert files(cache) == {}
 
 
+def test_the_start_of_a_checksum_is_enough_where_no_more_is_known(data, cache, server) -> None:
+    def get_by_start() -> Path:
+        start = hashlib.sha256(CONTENT).hexdigest()[:8]
+        return fetch(NAME, sha256=start, bytes=None, urls=[f"{server.url}/{manner}/file"])
+
+    server.content, manner = CONTENT, "altered"
+    with pytest.raises(DataError, match="what it sent has another checksum"):
+        get_by_start()
+    assert files(cache) == {}
+    manner = "good"
+    assert get_by_start().read_bytes() == CONTENT
+    put(cache, CONTENT[::-1])
+    assert get_by_start().read_bytes() == CONTENT
+    path = put(data, CONTENT[:500])
+    with pytest.raises(DataError, match=r"is incomplete or altered \(another sha256 checksum\): put the original"):
+        get_by_start()
+    put(data, CONTENT)
+    assert get_by_start() == path
+
+
 def test_the_next_mirror_is_tried_when_one_fails(cache, server, nobody) -> None:
     server.content = CONTENT
     assert get(nobody, f"{server.url}/dies/file", f"{server.url}/good/file").read_bytes() == CONTENT
