@@ -36,11 +36,13 @@ course: install ## install, run every lesson at the profile `quick`, and write b
 lab: install ## open the lessons in JupyterLab
 	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/ $(ARGS)
 
+# Two workers, for two cores. A file stays on one of them, but for what tests/conftest.py says; it also sets the order.
 test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
 	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder
 	@echo "== nbval: the stored notebooks, cell by cell"
-	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
+	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
 	@echo "== regression: seed 0 against tests/baselines/quick.json"
 	@$(BIN)/labkit run --profile quick --seeds 0 --out build/test
 	@$(BIN)/labkit verify --results build/test/results.json

@@ -6,6 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
+WHOLE_LESSONS = "tests/notebooks/test_notebook_stages.py"  # each of its tests takes as long as many files
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Several workers share the tests by file, for the sake of the modules' fixtures, and whole lessons one by one.
+
+    The mark `xdist_group` would say the same, but xdist 3.8 loses it with pytest 9.2, without a word.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(WHOLE_LESSONS) else super()._split_scope(nodeid)
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers begin with the whole lessons: if one were left for the end, the other workers would wait for it."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_LESSONS))
+
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
