@@ -35,6 +35,7 @@
 # | Each of the four regularizers makes the picture more like a photograph | Yosinski | 4 |
 # | What a pixel contributes is, to first order, minus its value times its gradient | Yosinski | 4 |
 # | A deconvnet is backpropagation with another rule for the ReLU | Zeiler & Fergus | 5, 6 |
+# | Guided backpropagation reaches only what gradient and deconvnet both reach | follows from its rule | 5 |
 # | The nine strongest images of a unit differ more than their projections | Zeiler & Fergus | 5 |
 # | A picture made by guided backpropagation shows what the network has learned | this lesson | 5 |
 
@@ -55,7 +56,7 @@ seed = 0  # another seed: other initial weights, other scenes, other noise to st
 
 # %%
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,9 +99,12 @@ class Config:
     photo_epochs: int  # the same for the photograph network, whose task is easier
     positives: int  # patterns with which a detector is tested, and as many others
     pool: int  # images among which each unit finds its nine best
-    steps: int | None  # of gradient ascent; None for the published number
+    steps: int  # of gradient ascent with one regularizer
+    set_steps: int | None  # with Yosinski's sets; None for the published number
+    lr: float  # the longest step of ascent; at `full` and `paper` Yosinski's, for pixels from 0 to 1
+    gain: float | None  # how much a step of ascent should raise the activation; None: every step has length `lr`
     scenes: int = 4000  # drawn for each pass
-    lr: float = 5e-3  # largest step size of Adam, reached after a third of the training
+    learning_rate: float = 5e-3  # largest step size of AdamW, reached after a third of the training
     # the share of the scene's side that a pattern takes, and the other changes
     sizes: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 0.95)
     angles: tuple[int, ...] = (-180, -135, -90, -45, -20, 0, 20, 45, 90, 135)  # degrees, counter-clockwise
@@ -111,9 +115,15 @@ class Config:
 squeezenet = ("features.1", "features.4", "features.7", "features.10", "features.12")
 alexnet = ("features.1", "features.4", "features.7", "features.9", "features.11")
 config = lab.choose(
-    quick=Config("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 10, 3, 100, 1500, 80),
-    full=Config("squeezenet1_0", 160, squeezenet, "features.12", "classifier.1", 12, 4, 50, 600, 120),
-    paper=Config("alexnet", 224, alexnet, "features.10", "classifier.6", 30, 10, 50, 3000, None),
+    quick=Config("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 10, 3, 100, 1500, 80, 80, 1.0, 1.0),
+    full=Config(
+        *("squeezenet1_0", 160, squeezenet, "features.12", "classifier.1", 12, 4),
+        *(50, 2000, 120, 200, 100 / 255**2, None),
+    ),
+    paper=Config(
+        *("alexnet", 224, alexnet, "features.10", "classifier.6", 30, 10),
+        *(50, 2000, 500, None, 100 / 255**2, None),
+    ),
 )
 
 # %% [markdown]
@@ -149,7 +159,7 @@ lab.show(
 def small_cnn(classes, name):
     """Three convolutions, each with ReLU and 2 x 2 max pooling, and a linear layer."""
     with lab.seeded(name):
-        return nn.Sequential(
+        net = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(3, 16, 7, padding=3),
                 relu1=nn.ReLU(),
@@ -164,6 +174,8 @@ def small_cnn(classes, name):
                 logits=nn.Linear(32 * 3 * 3, classes),
             )
         )
+    nn.init.normal_(net.conv1.weight, std=0.015, generator=generator(name))  # faint, for filters that are easier to see
+    return net
 
 
 # %% [markdown]
@@ -178,9 +190,11 @@ def standard(images):
 
 def train(name, classes, answer, epochs):
     model = small_cnn(classes, name)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=0.5
+    )  # noise fades from the filters
     steps = epochs * -(-config.scenes // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     optimizer.register_step_post_hook(lambda *_: schedule.step())
     for epoch in range(epochs):
         drawn = scenes("train", config.scenes, f"{name}, pass {epoch}")
@@ -332,7 +346,8 @@ print({layer: tuple(found.shape[1:]) for layer, found in maps.items()}, "channel
 # %%
 figure, axes = panels(len(config.layers), 9, width=1.15, height=1.25)
 for row, layer in zip(axes, config.layers, strict=True):
-    strongest = maps[layer][0].amax((1, 2)).topk(8).indices  # the eight channels that fire most
+    inner = maps[layer][0, :, 1:-1, 1:-1]  # the rim sees padding
+    strongest = inner.amax((1, 2)).topk(8).indices  # the eight channels that fire most
     row[0].imshow(gallery[0].permute(1, 2, 0))
     row[0].set_ylabel(layer, fontsize=10)
     for ax, channel in zip(row[1:], strongest, strict=True):
@@ -442,26 +457,38 @@ def auc(found, positive):
 
 
 # %%
+def clean(split):
+    """Faces and other patches, all of one mean and contrast, without the patches that are partly black."""
+    whole = (split.images.flatten(1) == 0).float().mean(1) < 0.02  # faces have no black border: it would give them away
+    images = split.images[whole]
+    images = (images - images.mean((2, 3), keepdim=True)) / images.std((2, 3), keepdim=True)
+    return (0.5 + 0.2 * images).clamp(0, 1), split.labels[whole]
+
+
 if model is digit_net:
-    kinds, disc = 10, None
-    split = {"find": mnist.train, "test": mnist.test}
+    kinds, disc, scenery = range(10), None, photographs
+    split = {"find": (mnist.train.images, mnist.train.labels), "test": (mnist.test.images, mnist.test.labels)}
 else:
-    kinds, disc, faces = 2, soft_disc(25, 25), labkit.data.load("faces", profile=profile)
-    split = {"find": faces.train, "test": faces.test}
+    faces = labkit.data.load("faces", profile=profile)
+    split = {"find": clean(faces.train), "test": clean(faces.test)}
+    kinds, disc = [1], soft_disc(25, 25)  # 1: a face; shown in a disc, so that its square outline does not matter
+    faceless = {name: image for name, image in photographs.colour.items() if name not in ("astronaut", "chelsea")}
+    scenery = replace(photographs, colour=faceless)
 
 
+# %%
 def patterns(part, kind):
-    """`config.positives` patterns of a kind (a digit, faces), as many others, and which is which."""
-    of_kind = split[part].labels == kind
-    chosen = [torch.where(mask)[0][: config.positives] for mask in (of_kind, ~of_kind)]
-    return split[part].images[torch.cat(chosen)], torch.arange(sum(map(len, chosen))) < len(chosen[0])
+    """Up to `config.positives` patterns of a kind (a digit, faces), as many others, and which is which."""
+    images, labels = split[part]
+    chosen = [torch.where(mask)[0][: config.positives] for mask in (labels == kind, labels != kind)]
+    return images[torch.cat(chosen)], torch.arange(sum(map(len, chosen))) < len(chosen[0])
 
 
 def on_photographs(part, chosen, size=0.8, angle=0, light=1.0, behind=None):
     """Patterns (N, 1, h, w) in the middle of pieces of photographs, or of what is given as `behind`."""
     if behind is None:
         name = "train" if part == "find" else "test"
-        behind, _ = backgrounds(photographs, config.side, len(chosen), generator(f"behind {part}"), part=name)
+        behind, _ = backgrounds(scenery, config.side, len(chosen), generator(f"behind {part}"), part=name)
     return place(chosen, behind, size=size * config.side, angle=angle, brightness=light, alpha=disc)
 
 
@@ -469,7 +496,7 @@ def on_photographs(part, chosen, size=0.8, angle=0, light=1.0, behind=None):
 def find_detector(net):
     """The channel of the hidden layers, and the kind of pattern, with the highest AUC on the images for finding."""
     best = (0.0,)
-    for kind in range(kinds) if kinds > 2 else [1]:
+    for kind in kinds:
         chosen, positive = patterns("find", kind)
         for layer, found in responses(net, config.layers, on_photographs("find", chosen)).items():
             separates = auc(found, positive)
@@ -508,7 +535,7 @@ lab.show(
 # %%
 grey = torch.full((len(chosen), 3, config.side, config.side), 0.5)
 noise = torch.rand(grey.shape, generator=generator("noise"))
-other, _ = backgrounds(photographs, config.side, len(chosen), generator("other"), part="test")
+other, _ = backgrounds(scenery, config.side, len(chosen), generator("other"), part="test")
 changes = {
     "size": {size: {"size": size} for size in config.sizes},
     "direction": {angle: {"angle": angle} for angle in config.angles},
@@ -633,11 +660,11 @@ selectivity = lab.check(selectivity)
 
 # %%
 if model is digit_net:
-    labelled, labels = test_scenes.images, test_scenes.labels
+    labelled, labels = test_scenes.images[:500], test_scenes.labels[:500]
 else:  # real photographs in ten classes, small but with labels
     cifar = labkit.data.load("cifar10", profile=profile)
-    labelled = F.interpolate(cifar.test.images[::5][:400], (112, 112), mode="bilinear", antialias=True)
-    labels = cifar.test.labels[::5][:400]
+    labelled = F.interpolate(cifar.test.images[::10][:200], (112, 112), mode="bilinear", antialias=True)
+    labels = cifar.test.labels[::10][:200]
 choosy = {}
 for name, net in {"trained": model, "untrained": untrained}.items():
     for each, found in responses(net, config.layers, labelled).items():
@@ -699,7 +726,7 @@ lab.record_all({f"kept/{name}": np.mean(values) for name, values in kept.items()
 
 # %%
 lost = {name: 1 - lab.metrics[f"kept/{name}"] for name in kept}
-figure, ax = panels(width=5.2, height=3)
+figure, ax = panels(width=6.4, height=3)
 bars(ax, list(lost), {"share of decisions that change": [round(share, 3) for share in lost.values()]})
 ax.set(ylabel="decisions that change", ylim=(0, 1))
 lab.show(
@@ -746,7 +773,7 @@ step_length = lab.check(step_length)
 
 
 # %%
-def ascend(unit, steps, desired=1.0):
+def ascend(unit, steps, desired):
     """Gradient ascent on one output unit, without regularization: the image minus the mean, and the activations."""
     x = 10 / 255 * torch.randn(1, 3, config.side, config.side, generator=generator("start"))
     centre, way = mean[:, None, None], []
@@ -761,7 +788,7 @@ def ascend(unit, steps, desired=1.0):
 
 
 target = 3 if model is digit_net else 130  # the digit 3, or the flamingo, the example in Yosinski's toolbox
-image, way = ascend(target, steps=40)
+image, way = ascend(target, steps=40, desired=config.gain or 5.0)
 with torch.no_grad():
     sure = logits(image / std[:, None, None]).softmax(1)[0, target].item()
 print(f"{class_names[target]}: the activation went from {way[0]:.2f} to {way[-1]:.2f}")
@@ -770,19 +797,28 @@ lab.record("ascent/probability", sure, unit="of the class, says the network")
 # %% [markdown]
 # **Predict.** The network is nearly certain to see that class. What do you expect to see?
 
+
 # %%
-figure, (left, right) = panels(1, 2, width=3.4, height=3)
+def signed(pictures):
+    """Pictures around 0 for the eye, (B, 3, H, W): 0 is mid-grey, each stretched to its own 99.5th percentile."""
+    largest = pictures.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)
+    return (0.5 + 0.5 * pictures / largest[:, None, None, None]).clamp(0, 1)
+
+
+figure, (left, middle, right) = panels(1, 3, width=3.2, height=3)
 left.imshow((image[0] + mean[:, None, None]).permute(1, 2, 0))
-left.set_axis_off()
-left.set_title(f"{class_names[target]}?", fontsize=11)
+left.set_title("as the network sees it", fontsize=11)
+middle.imshow(signed(image)[0].permute(1, 2, 0))
+middle.set_title("stretched", fontsize=11)
+for ax in (left, middle):
+    ax.set_axis_off()
 right.plot(way)
 right.set(xlabel="step", ylabel="activation")
 lab.show(
     figure,
-    alt=f"Left, the image that gradient ascent makes for {class_names[target]}, without regularization: coloured noise with a trace of structure at most. Right, its activation, "
+    alt=f"The image that gradient ascent makes for {class_names[target]} without regularization, as it is and with its contrast stretched: noise, with a trace of structure at most. Right, its activation, "
     f"rising from {way[0]:.1f} to {way[-1]:.1f} in {len(way)} steps.",
 )
-
 
 # %% [markdown]
 # How is it unlike a photograph? Photographs are smooth: most of their power lies in low frequencies. Measure the share of power beyond half of the highest frequency that a row of pixels can carry (a quarter cycle a pixel), here and in photographs of the same size.
@@ -858,20 +894,30 @@ with torch.no_grad():
 hidden = sorted(busy.topk(4).indices.tolist())  # four units that fire on real images
 
 
-def climb(layer, units, steps=80, desired=1.0, keep_every=0, **options):
-    options = space | {"generator": generator("start"), "lr": 1.0, "keep_every": keep_every} | options
-    return activation_maximization(model, layer, units, steps=config.steps or steps, desired=desired, **options)
+def climb(layer, units, **options):
+    options = {
+        "generator": generator("start"),
+        "steps": config.steps,
+        "lr": config.lr,
+        "desired": config.gain,
+    } | options
+    return activation_maximization(model, layer, units, **space, **options)
+
+
+def stretched(images):
+    """Images in [0, 1] with their difference from the mean colour stretched to full contrast."""
+    return signed(images - mean[:, None, None])
 
 
 # %%
-drawn = {name: climb(config.output, outputs, regularizers=each, keep_every=4) for name, each in alone.items()}
+drawn = {name: climb(config.output, outputs, regularizers=each, keep_every=8) for name, each in alone.items()}
 inside = {name: climb(config.hidden, hidden, regularizers=each) for name, each in alone.items()}
 for name in alone:
     lab.record(f"{name}/activation", drawn[name].activations[-1].mean())
     lab.record(f"{name}/detail", fine_detail(drawn[name].images).mean(), unit="share of power")
 
 # %%
-rows = {name: torch.cat([drawn[name].images, inside[name].images]) for name in alone}
+rows = {name: stretched(torch.cat([drawn[name].images, inside[name].images])) for name in alone}
 size = 0.95 if model is digit_net else 1.3  # inches an image
 
 
@@ -882,8 +928,8 @@ def thumbnails(images):
 
 names = [short(unit) for unit in outputs] + [f"unit {unit}" for unit in hidden]
 lab.show(
-    image_rows(rows, size=size, columns=names),
-    alt=f"Images made by gradient ascent, a row for each regularizer alone, for none and for all together; columns: the output units {', '.join(names[:4])} and four units of {config.hidden}. "
+    image_rows({name: thumbnails(row) for name, row in rows.items()}, size=size, columns=names),
+    alt=f"Images made by gradient ascent, their contrast stretched, a row for each regularizer alone, for none and for all together; columns: the output units {', '.join(names[:4])} and four units of {config.hidden}. "
     "Share of fine detail: " + ", ".join(f"{name} {lab.metrics[f'{name}/detail']:.2f}" for name in alone) + ".",
 )
 
@@ -917,25 +963,27 @@ lab.claim(
 
 # %%
 frames = drawn["all four"].frames  # (F, 4, 3, H, W)
-moments = [0, 1, 2, 5, 10, len(frames) - 1]
+moments = [0, 1, 2, 4, 7, len(frames) - 1]
 lab.show(
     image_rows(
-        {names[i]: frames[moments, i] for i in range(4)}, size=size, columns=[str(4 * moment) for moment in moments]
+        {names[i]: thumbnails(stretched(frames[moments, i])) for i in range(4)},
+        size=size,
+        columns=[str(8 * moment) for moment in moments],
     ),
-    alt=f"Film strips of the ascent with all four regularizers, a row for each of {', '.join(names[:4])}, at the steps {', '.join(str(4 * m) for m in moments)}: from noise, a pattern of strokes or parts grows and sharpens.",
+    alt=f"Film strips of the ascent with all four regularizers, a row for each of {', '.join(names[:4])}, at the steps {', '.join(str(8 * m) for m in moments)}: from noise, a pattern of strokes or parts grows and sharpens.",
 )
 
 
 # %%
 def play(regularizer, unit, step):
     """The image of an output unit after some steps of ascent."""
-    return beside(drawn[regularizer].frames[step // 4, names.index(unit)])
+    return beside(stretched(drawn[regularizer].frames[[step // 8], names.index(unit)])[0])
 
 
 # %% tags=["widget"]
 image_choices(
     play,
-    {"regularizer": list(alone), "unit": names[:4], "step": range(0, 4 * len(frames), 4)},
+    {"regularizer": list(alone), "unit": names[:4], "step": range(0, 8 * len(frames), 8)},
     width=280,
     scale=max(1, 280 // config.side),
 )
@@ -943,20 +991,22 @@ image_choices(
 # %% [markdown]
 # ### The four recommended sets
 #
-# Yosinski's table 1 has four sets of all parameters. They were made for pixels from 0 to 255. Ours run from 0 to 1: the gradient is 255 times as large and a step must be 255 times as small, so that $\eta' = \eta / 255^2$; percentiles, decay and widths in pixels stay as they are. The sets were made for images of 227 pixels, too, and 500 to 1,000 steps, which
-# we have at `paper` only.
+# Yosinski's table 1 has four sets of all parameters. They were made for pixels from 0 to 255. Ours run from 0 to 1: the gradient is 255 times as large and a step must be 255 times as small, so that $\eta' = \eta / 255^2$; percentiles, decay and widths in pixels stay as they are. Two of the sets take steps of constant length and two ask for a gain. They were made
+# for a network like AlexNet, for images of 227 pixels and 500 to 1,000 steps, which we have at `paper` only. At `quick` the steps are ours, since the small network's gradients are too small for theirs.
 
 # %%
+pace = {"lr": config.lr, "desired": config.gain} if model is digit_net else {}
 sets = {}
 for number, recipe in paper.YOSINSKI_SETS.items():
-    options = recipe | {"steps": config.steps or recipe["steps"]} | space | {"generator": generator("start")}
-    sets[f"set {number}"] = activation_maximization(model, config.output, outputs, **options)
-    lab.record(
-        f"set {number}/activation", sets[f"set {number}"].activations.max(0).values.mean(), unit="best on the way"
-    )
+    steps = config.set_steps or recipe["steps"]
+    sets[f"set {number}"] = climb(config.output, outputs, **(recipe | pace | {"steps": steps}))
+    highest = sets[f"set {number}"].activations.max(0).values
+    lab.record(f"set {number}/activation", highest.mean(), unit="best on the way")
 lab.show(
-    image_rows({name: ascent.best for name, ascent in sets.items()}, size=size, columns=names[:4]),
-    alt=f"The best images on the way of ascents with Yosinski's four recommended sets, a row each, for {', '.join(names[:4])}. Mean of the best activations: "
+    image_rows(
+        {name: thumbnails(stretched(ascent.best)) for name, ascent in sets.items()}, size=size, columns=names[:4]
+    ),
+    alt=f"The best images on the way of ascents with Yosinski's four recommended sets, contrast stretched, a row each, for {', '.join(names[:4])}. Mean of the best activations: "
     + ", ".join(f"{name} {lab.metrics[f'{name}/activation']:.1f}" for name in sets)
     + ".",
 )
@@ -1048,7 +1098,7 @@ backward_relu = lab.check(backward_relu)
 # %% tags=["nbval-check-output"]
 z, s = torch.tensor([-1.0, -1.0, 2.0, 2.0]), torch.tensor([-3.0, 3.0, -3.0, 3.0])
 for rule in ("gradient", "deconvnet", "guided"):
-    print(f"{rule:10}", backward_relu(s, z, rule).tolist())
+    print(f"{rule:10}", (backward_relu(s, z, rule) + 0.0).tolist())  # + 0.0: no "-0.0"
 
 
 # %% [markdown]
@@ -1080,9 +1130,9 @@ def deconvnet(layers, image, unit, rule="deconvnet"):
 # %%
 to_relu3 = digit_net[:8]
 digit = standard(test_scenes.images[:1])
-unit = FeatureMaps(digit_net, "relu3")(digit)["relu3"].amax((0, 2, 3)).argmax().item()
+lively = FeatureMaps(digit_net, "relu3")(digit)["relu3"].amax((0, 2, 3)).argmax().item()
 with torch.no_grad():
-    by_hand = deconvnet(list(to_relu3), digit, unit)
+    by_hand = deconvnet(list(to_relu3), digit, lively)
 
 
 def difference(one, other):
@@ -1090,7 +1140,7 @@ def difference(one, other):
     return ((one - other).abs().max() / one.abs().max()).item()
 
 
-lab.record("by hand/library", round(difference(by_hand, Deconvnet(digit_net)(digit, "relu3", unit)), 4))
+lab.record("by hand/library", round(difference(by_hand, Deconvnet(digit_net)(digit, "relu3", lively)), 4))
 
 # %% [markdown]
 # `Deconvnet(model)` takes another way: autograd's backward pass, with other rules for ReLU and max pooling. That reaches networks that are no plain sequence. Zeiler and Fergus note themselves that their projection resembles backpropagation. Here one can say more. Take ordinary backpropagation and change *nothing but* what modules `nn.ReLU` send back, with hooks, as
@@ -1110,7 +1160,7 @@ def by_hooks(net, image, unit):
     return picture
 
 
-lab.record("by hand/ReLU rule alone", round(difference(by_hand, by_hooks(to_relu3, digit, unit)), 4))
+lab.record("by hand/ReLU rule alone", round(difference(by_hand, by_hooks(to_relu3, digit, lively)), 4))
 lab.claim(
     "A deconvnet is backpropagation with another rule for the ReLU: where poolings do not overlap, the pictures are equal to rounding.",
     holds=lab.metrics["by hand/ReLU rule alone"] <= 1e-4,
@@ -1127,17 +1177,23 @@ lab.claim(
 
 
 # %%
-def signed(pictures):
-    """Projections (B, 3, H, W) for the eye: 0 is mid-grey, each scaled by its own 99.5th percentile."""
-    largest = pictures.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)
-    return (0.5 + 0.5 * pictures / largest[:, None, None, None]).clamp(0, 1)
-
-
 rules = ("gradient", "deconvnet", "guided")
 seen = prepare(gallery)
 with torch.no_grad():
     said, second = logits(seen).topk(2).indices.T
-pictures = {rule: paper.back_project(model, seen, config.output, said, rule=rule) for rule in rules}
+scores = FeatureMaps(model, config.output)(seen)[config.output]  # (B, classes), or (B, classes, h, w)
+of_said = scores[range(len(said)), said].flatten(1).argmax(1) if scores.ndim == 4 else said
+spot = (
+    of_said // scores.shape[-1],
+    of_said % scores.shape[-1],
+)  # where the class is seen best, if the layer has places
+
+
+def back(net, unit, rule):
+    return paper.back_project(net, seen, config.output, unit, rule=rule, place=spot)
+
+
+pictures = {rule: back(model, said, rule) for rule in rules}
 lab.show(
     image_rows(
         {"image": gallery} | {rule: signed(found) for rule, found in pictures.items()},
@@ -1148,13 +1204,24 @@ lab.show(
 )
 
 # %% [markdown]
-# A signal from one unit reaches few pixels. By the rules, guided backpropagation can only reach what both others reach:
+# The guided rule is the product of the other two. So, it is often said, its picture lives only where both other pictures do.
+#
+# **Predict.** True?
 
 # %%
-touched = {rule: found.abs().amax(1) > 0 for rule, found in pictures.items()}  # (B, H, W) bool
+touched = {rule: found.abs().amax(1) > 1e-6 * found.abs().max() for rule, found in pictures.items()}  # (B, H, W) bool
 lab.record_all({f"reached/{rule}": each.float().mean() for rule, each in touched.items()}, unit="share of pixels")
-alone_there = touched["guided"] & ~(touched["gradient"] & touched["deconvnet"])
-lab.record("reached/guided alone", alone_there.float().mean(), unit="share of pixels")
+stray = touched["guided"] & ~(touched["gradient"] & touched["deconvnet"])
+lab.record(
+    "reached/guided alone", stray.float().sum() / touched["guided"].float().sum(), unit="share of guided's pixels"
+)
+lab.claim(
+    "Guided backpropagation reaches only pixels that the gradient and the deconvnet both reach.",
+    holds=not stray.any(),
+    evidence={name: lab.metrics[f"reached/{name}"] for name in (*rules, "guided alone")},
+    source="follows from the rule, for one ReLU",
+    reason="At one ReLU it is true, and so it is in a network with a single ReLU on the way. Through several it need not be: what one ReLU cuts off changes the sums, and with them the signs, that the next one below is shown.",
+)
 
 # %% [markdown]
 # ### The nine best
@@ -1164,8 +1231,9 @@ lab.record("reached/guided alone", alone_there.float().mean(), unit="share of pi
 # %%
 if model is digit_net:
     pool = scenes("test", config.pool, "pool").images
-else:  # pieces of photographs, large and small
-    pool, _ = backgrounds(photographs, config.side, config.pool, generator("pool"), part="test")
+else:  # as many things as we have: small photographs, enlarged
+    drawn_images = torch.randperm(len(cifar.test), generator=generator("pool"))[: config.pool]
+    pool = F.interpolate(cifar.test.images[drawn_images], (112, 112), mode="bilinear", antialias=True)
 shallow, deep = config.layers[1], config.layers[-1]
 best = {each: paper.top_activations(model, each, prepare(pool), k=9) for each in (shallow, deep)}
 
@@ -1220,7 +1288,7 @@ lab.claim(
 # %% [markdown]
 # ### A picture of the network, or of the image?
 #
-# The crucial control. If a picture shows what a network has *learned*, it must change when the network has learned nothing. Adebayo et al. (2018) put that to the test. We do the same: project back from the same units of `model`, and of copies whose weights were shuffled, in the last layer only or in all. Compare pictures by the rank correlation of
+# The crucial control. If a picture shows what a network has *learned*, it must change when the network has learned nothing. Adebayo et al. (2018) put that to the test. We do the same: project back from the same units at the same place of `model`, and of copies whose weights were shuffled, in the last layer only or in all. Compare pictures by the rank correlation of
 # their absolute values; 1 means that the picture stays the same.
 #
 # **Predict.** Order the three rules by how much their pictures change.
@@ -1240,8 +1308,8 @@ def rank_correlation(one, other):
 
 # %%
 for rule in rules:
-    others = {name: paper.back_project(net, seen, config.output, said, rule=rule) for name, net in copies.items()}
-    others["another class"] = paper.back_project(model, seen, config.output, second, rule=rule)
+    others = {name: back(net, said, rule) for name, net in copies.items()}
+    others["another class"] = back(model, second, rule)
     for name, other in others.items():
         lab.record(f"{rule}/{name}", rank_correlation(pictures[rule], other))
 
@@ -1291,7 +1359,7 @@ print("gradient:", gradient[0, 0, 2, 2].item())
 overlapping = small_cnn(10, "overlapping")
 overlapping.load_state_dict(digit_net.state_dict())
 overlapping.pool1, overlapping.pool2 = nn.MaxPool2d(3, 2, padding=1), nn.MaxPool2d(3, 2, padding=1)
-one, other = Deconvnet(overlapping)(digit, "relu3", unit), by_hooks(overlapping[:8], digit, unit)
+one, other = Deconvnet(overlapping)(digit, "relu3", lively), by_hooks(overlapping[:8], digit, lively)
 lab.record("overlapping/difference", difference(one, other), unit="of the largest pixel")
 lab.record("overlapping/rank correlation", rank_correlation(one, other))
 lab.tell(
@@ -1320,14 +1388,15 @@ class Functional(nn.Module):
 
 
 functional = Functional()
-hooked = by_hooks(functional, digit, unit)
+hooked = by_hooks(functional, digit, lively)
 plain = (
-    paper.back_project(digit_net, digit, "conv3", unit) * FeatureMaps(digit_net, "conv3")(digit)["conv3"][0, unit].max()
+    paper.back_project(digit_net, digit, "conv3", lively)
+    * FeatureMaps(digit_net, "conv3")(digit)["conv3"][0, lively].max()
 )
-right = Deconvnet(digit_net)(digit, "conv3", unit)
+right = Deconvnet(digit_net)(digit, "conv3", lively)
 lab.record("functional/hooks against the gradient", round(difference(plain, hooked), 4))
 lab.record(
-    "functional/Deconvnet against modules", round(difference(right, Deconvnet(functional)(digit, "conv3", unit)), 4)
+    "functional/Deconvnet against modules", round(difference(right, Deconvnet(functional)(digit, "conv3", lively)), 4)
 )
 
 # %% [markdown]
