@@ -47,8 +47,11 @@ class FeatureMaps:
 
 
 def run(model: nn.Module, layers: Sequence[str], images: Tensor, *, stop: bool = False) -> dict[str, Tensor]:
-    """The outputs of the layers, with gradients if they are on. With `stop` the pass ends when they all are there."""
-    _require_images(model, images)
+    """The outputs of the layers, with gradients if they are on. With `stop` the pass ends when they all are there.
+
+    Without `stop` it goes on, to see that no layer runs twice; what fails behind the layers was not asked for.
+    """
+    require_images(images.detach())
     outputs: dict[str, Tensor] = {}
 
     def keep(layer: str) -> Callable:
@@ -68,8 +71,12 @@ def run(model: nn.Module, layers: Sequence[str], images: Tensor, *, stop: bool =
     with _undisturbed(model), contextlib.ExitStack() as stack:
         for layer in dict.fromkeys(layers):
             stack.callback(_module(model, layer).register_forward_hook(keep(layer)).remove)
-        with contextlib.suppress(_Stop):
-            model(images)
+        try:
+            with contextlib.suppress(_Stop):
+                _call(model, images.clone())  # a network may begin with something in place
+        except RuntimeError:
+            if len(outputs) < len(set(layers)):
+                raise
     if missing := [layer for layer in layers if layer not in outputs]:
         raise ValueError(f"layer {missing[0]!r} does not run when the network does: name another")
     return {layer: outputs[layer] for layer in layers}
@@ -77,6 +84,32 @@ def run(model: nn.Module, layers: Sequence[str], images: Tensor, *, stop: bool =
 
 class _Stop(Exception):
     """Ends a forward pass early."""
+
+
+def _call(model: nn.Module, images: Tensor) -> None:
+    try:
+        model(images)
+    except RuntimeError as error:
+        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+        if first and images.shape[1] != first.in_channels:
+            expected = f"(B, {first.in_channels}, H, W)"
+            raise ValueError(f"this network takes images of shape {expected}, got {tuple(images.shape)}") from error
+        raise
+
+
+def home(model: nn.Module) -> dict[str, torch.device | torch.dtype]:
+    """Where images for a network belong: device and dtype of its weights."""
+    weight = next(model.parameters(), torch.empty(0))
+    return {"device": weight.device, "dtype": weight.dtype}
+
+
+def tensors_in(values: object) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dicts: in the arguments of a function, or in what it returns."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = list(values.values())
+    return [t for value in values for t in tensors_in(value)] if isinstance(values, (list, tuple)) else []
 
 
 @contextlib.contextmanager
@@ -104,15 +137,12 @@ def _module(model: nn.Module, layer: str) -> nn.Module:
     return names[layer]
 
 
-def _require_images(model: nn.Module, images: Tensor) -> None:
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    colours = first.in_channels if first else None
-    if images.ndim != 4 or (colours and images.shape[1] != colours):
-        expected = f"(B, {colours or 'C'}, H, W)"
-        raise ValueError(f"this network takes images of shape {expected}, got {tuple(images.shape)}")
-    if not images.is_floating_point() or (images.numel() and images.detach().abs().max() > LARGEST_PIXEL):
-        raise ValueError("images must be floats, scaled as for training (to [0, 1], then normalized), not 0 to 255")
+def require_images(images: Tensor) -> None:
+    if images.ndim != 4:
+        raise ValueError(f"images must have the shape (B, C, H, W), got {tuple(images.shape)}")
     require_finite(images, "the images")
+    if not images.is_floating_point() or (images.numel() and images.abs().max() > LARGEST_PIXEL):
+        raise ValueError("images must be floats, scaled as for training (to [0, 1], then normalized), not 0 to 255")
 
 
 def require_finite(values: Tensor, what: str) -> None:
@@ -121,6 +151,9 @@ def require_finite(values: Tensor, what: str) -> None:
 
 
 def require_unit(output: Tensor, layer: str, unit: Tensor) -> None:
+    if not isinstance(output, Tensor) or output.ndim not in (2, 4):
+        given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise ValueError(f"layer {layer!r} gives out {given}, not (B, K) or (B, K, h, w): it has no units")
     count = output.shape[1]
     if bool(((unit < 0) | (unit >= count)).any()):
         raise ValueError(f"layer {layer!r} has the units 0 to {count - 1}, got {unit.flatten().tolist()}")
@@ -170,19 +203,20 @@ def receptive_field(model: nn.Module, layer: str, shape: tuple[int, int, int] = 
     """The receptive field of a layer's units, found by following one image of `shape` (C, H, W) through the network.
 
     Branches that are joined (SqueezeNet's Fire modules) give the field that covers all of theirs. A unit behind a
-    linear layer or a global pooling sees the whole image. Raises ValueError as `FeatureMaps` does, and for branches
-    with unequal jumps.
+    linear layer or an adaptive pooling sees the whole image. Raises ValueError as `FeatureMaps` does, for branches with
+    unequal jumps, and for functions through which no field can be followed.
     """
-    image = torch.zeros(1, *shape)
+    image = torch.zeros(1, *shape, **home(model))
     found: list[ReceptiveField] = []
     with torch.no_grad(), _Fields(image) as fields:
 
-        def note(module: nn.Module, inputs: object, output: Tensor) -> None:
-            found.append(fields.of(output))
+        def note(module: nn.Module, inputs: object, output: object) -> None:
+            found.extend(fields.of(tensor) for tensor in tensors_in(output))
+            fields.stopped = True
 
         handle = _module(model, layer).register_forward_hook(note)
         try:
-            run(model, [layer], image, stop=True)
+            run(model, [layer], image)  # to the end, to find out whether the layer runs again
         finally:
             handle.remove()
     return found[0]
@@ -193,22 +227,24 @@ class _Fields(TorchFunctionMode):
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
-        self.whole = ReceptiveField(size=tuple(image.shape[-2:]), jump=tuple(image.shape[-2:]))
+        self.whole = ReceptiveField(size=tuple(image.shape[-2:]), jump=(0, 0))  # the same from every place
         self.fields = WeakIdKeyDictionary({image: ReceptiveField()})
+        self.stopped = False
 
     def of(self, tensor: Tensor) -> ReceptiveField:
         return self.fields.get(tensor, self.whole)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
-        inputs = [t for t in _flat(args) if isinstance(t, Tensor) and t in self.fields]
-        if inputs and isinstance(output, Tensor):
-            window = _window(getattr(func, "__name__", ""), args, kwargs or {}, inputs[0], output)
-            self.fields[output] = self._behind([self.fields[t] for t in inputs], window)
+        inputs = [t for t in tensors_in([args, kwargs]) if t in self.fields]
+        if inputs and not self.stopped:
+            for each in tensors_in(output):  # several, say, from a split into channels
+                self.fields[each] = self._behind(inputs, getattr(func, "__name__", ""), args, kwargs or {}, each)
         return output
 
-    def _behind(self, fields: list[ReceptiveField], window: dict[str, tuple[int, int]] | None) -> ReceptiveField:
-        if window is None or self.whole in fields:
+    def _behind(self, inputs: list[Tensor], name: str, args: tuple, kwargs: dict, output: Tensor) -> ReceptiveField:
+        fields = [self.fields[t] for t in inputs]
+        if self.whole in fields or (window := _window(name, args, kwargs, inputs[0], output)) is None:
             return self.whole
         jump = fields[0].jump
         if any(other.jump != jump for other in fields):
@@ -222,18 +258,18 @@ class _Fields(TorchFunctionMode):
         return ReceptiveField(*zip(*axes, strict=True))
 
 
-def _flat(values: object) -> list:
-    if isinstance(values, (list, tuple)):
-        return [inner for value in values for inner in _flat(value)]
-    return [values]
-
-
 _POOLING = ("input", "kernel_size", "stride", "padding")
 _ARGUMENTS = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation"),
     "max_pool2d": (*_POOLING, "dilation"),
+    "max_pool2d_with_indices": (*_POOLING, "dilation"),
     "avg_pool2d": _POOLING,
     "pad": ("input", "pad"),
+}
+# These keep the size of a map, and yet a place of what they return has not seen that place of the map only.
+_NOT_PLACE_BY_PLACE = {
+    *("transpose", "permute", "flip", "roll", "matmul", "conv_transpose2d", "interpolate"),
+    *("instance_norm", "group_norm", "layer_norm", "scaled_dot_product_attention"),
 }
 
 
@@ -241,11 +277,12 @@ def _window(name: str, args: tuple, kwargs: dict, image: Tensor, output: Tensor)
     """The arguments of `extend_field` for one call of a function, each (down, right); None where everything is seen."""
     given = dict(zip(_ARGUMENTS.get(name, ()), args, strict=False)) | kwargs
     if name == "pad":
-        return {"kernel": (1, 1), "padding": (given["pad"][2], given["pad"][0]) if len(given["pad"]) == 4 else (0, 0)}
+        left, _, top = (*given["pad"], 0, 0)[:3]
+        return {"kernel": (1, 1), "padding": (top, left)}
     if name not in _ARGUMENTS:
-        if output.ndim != 4 or (name.startswith("adaptive") and output.shape != image.shape):
+        if output.ndim < 3 or (name.startswith("adaptive") and output.shape != image.shape):
             return None
-        if output.shape[-2:] != image.shape[-2:]:
+        if output.ndim != 4 or output.shape[-2:] != image.shape[-2:] or name in _NOT_PLACE_BY_PLACE:
             raise ValueError(f"the receptive field cannot be followed through {name}: ask for a layer before it")
         return {"kernel": (1, 1)}
     kernel = _pair(given["weight"].shape[-2:] if name == "conv2d" else given["kernel_size"])
@@ -286,7 +323,7 @@ def top_activations(model: nn.Module, layer: str, images: Tensor, k: int = 9, *,
         )
     best = index = place = None
     for first in range(0, len(images), batch):
-        maps = run(model, [layer], images[first : first + batch], stop=True)[layer]  # (B, K, h, w)
+        maps = run(model, [layer], images[first : first + batch], stop=first > 0)[layer]  # (B, K, h, w)
         width = maps.shape[-1] if maps.ndim == 4 else 1
         strongest, where = maps.reshape(*maps.shape[:2], -1).max(2)  # (B, K) each
         number = torch.arange(first, first + len(maps), device=maps.device)[:, None].expand_as(where)
@@ -344,14 +381,16 @@ def randomized(model: nn.Module, generator: torch.Generator, layers: Sequence[st
     """A copy of a network in which the weights of each of these layers (default: all) are shuffled among themselves.
 
     They keep their distribution and lose what was learned: the control of Adebayo et al. (2018), arXiv:1810.03292, who
-    draw new weights. Raises ValueError for a name that does not exist.
+    draw new weights. The name of a block stands for all layers inside it. Raises ValueError for a name that does not
+    exist or holds no weights.
     """
     shuffled = copy.deepcopy(model)
-    modules = shuffled.modules() if layers is None else [_module(shuffled, layer) for layer in layers]
-    with torch.no_grad():
-        for module in modules:
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                weight = module.weight
+    for top in [shuffled] if layers is None else [_module(shuffled, layer) for layer in layers]:
+        weights = [module.weight for module in top.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+        if not weights:
+            raise ValueError(f"a {type(top).__name__} holds no convolution or linear layer: nothing would be shuffled")
+        with torch.no_grad():
+            for weight in weights:
                 order = torch.randperm(weight.numel(), generator=generator, device=generator.device).to(weight.device)
                 weight.copy_(weight.flatten()[order].reshape(weight.shape))
     return shuffled

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,12 +30,15 @@ from labkit.papers.cnn_feature_maps import (
     TopActivations,
     ablated,
     extend_field,
+    home,
     randomized,
     receptive_field,
     require_finite,
+    require_images,
     require_unit,
     run,
     selectivity,
+    tensors_in,
     top_activations,
 )
 
@@ -123,7 +126,7 @@ class Regularizers:
 
 def blur(x: Tensor, width: float) -> Tensor:
     """Each channel under a Gaussian of standard deviation `width` pixels, cut off at 4 of them. (B, C, H, W)."""
-    radius = min(math.ceil(4 * width), *(side - 1 for side in x.shape[-2:]))
+    radius = min(int(4 * width + 0.5), *(side - 1 for side in x.shape[-2:]))  # rounded as by SciPy
     return gaussian_blur(x, [2 * radius + 1] * 2, [width] * 2)
 
 
@@ -203,12 +206,14 @@ def activation_maximization(
     Behind a ReLU that is closed there is no gradient: ask for the convolution before it.
     Raises ValueError as `FeatureMaps` does, for a unit or place that does not exist, and if the activation overflows.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device, dtype = home(model).values()
     mean, std = (torch.as_tensor(value, dtype=torch.float32, device=device).reshape(-1, 1, 1) for value in (mean, std))
     units = torch.as_tensor(unit, device=device).reshape(-1)
+    if units.is_floating_point():
+        raise ValueError(f"units are whole numbers, at least one; got {unit!r}")
     noise = torch.randn(len(units), *shape, generator=generator, device=generator.device if generator else device)
     x = (10 / 255 * noise).to(device)
-    output = FeatureMaps(model, layer)(x[:1] / std)[layer]  # says what is wrong before the first step
+    output = FeatureMaps(model, layer)((x[:1] / std).to(dtype))[layer]  # says what is wrong before the first step
     require_unit(output, layer, units)
     if output.ndim == 4:
         place = place or (output.shape[2] // 2, output.shape[3] // 2)
@@ -219,9 +224,9 @@ def activation_maximization(
         """Activations (B,) and their gradients (B, C, H, W); images of a batch do not see one another."""
         with torch.enable_grad():
             x = x.requires_grad_()
-            maps = run(model, [layer], x / std, stop=True)[layer]
+            maps = run(model, [layer], (x / std).to(dtype), stop=True)[layer]
             found = maps[torch.arange(len(units)), units, *(place if maps.ndim == 4 else ())]
-            return found.detach(), torch.autograd.grad(found.sum(), x)[0]
+            return found.detach().float(), torch.autograd.grad(found.sum(), x)[0]
 
     activations, frames = [], []
     best, highest = x, torch.full((len(units),), -math.inf, device=device)
@@ -263,10 +268,12 @@ def unpool(pooled: Tensor, switches: Tensor, size: Sequence[int]) -> Tensor:
     """Each value back at the place where its maximum was, all else 0: (B, K, h, w) twice -> (B, K, H, W).
 
     `switches` are the indices of ``max_pool2d(..., return_indices=True)``, into a map of `size` (H, W). Where windows
-    overlap and share a maximum, the last of their values stays, while a gradient would be their sum.
+    overlap and share a maximum, the strongest of their values stays, while a gradient would be their sum. (Were it the
+    last, as in F.max_unpool2d, a signal in one window would be wiped out by the 0 of the next.)
     """
-    flat = pooled.new_zeros(*pooled.shape[:2], size[0] * size[1])
-    return flat.scatter(2, switches.flatten(2), pooled.flatten(2)).reshape(*pooled.shape[:2], *size)
+    zeros, places = pooled.new_zeros(*pooled.shape[:2], size[0] * size[1]), switches.flatten(2)
+    highest, lowest = (zeros.scatter_reduce(2, places, pooled.flatten(2), reduce) for reduce in ("amax", "amin"))
+    return torch.where(highest > -lowest, highest, lowest).reshape(*pooled.shape[:2], *size)
 
 
 def back_project(
@@ -285,13 +292,13 @@ def back_project(
     starts as the activation, maxima go back to their switches (`unpool`), and contrast normalization lets the signal
     pass as it is; convolutions and linear layers are transposed and lose their bias. ReLUs are found as modules, in
     place or not, and as functions.
-    Raises ValueError as `FeatureMaps` does, for units out of range, and for functions that have no rule.
+    Raises ValueError as `FeatureMaps` does, for units and places out of range, and for functions that have no rule.
     """
     backward_relu(torch.zeros(()), torch.zeros(()), rule)
-    if opaque := [
-        type(m).__name__ for m in model.modules() if isinstance(m, torch.jit.ScriptModule) or hasattr(m, "_orig_mod")
-    ]:
+    if opaque := [type(module).__name__ for module in model.modules() if _compiled(module)]:
         raise ValueError(f"{opaque[0]} is compiled, so that its ReLUs cannot be found: pass the original model")
+    require_images(images)
+    FeatureMaps(model, layer)(images[:1])  # says what is wrong with the layer
     with torch.enable_grad():
         x = images.detach().clone().requires_grad_()
         with _Rules(rule) if rule != "gradient" else contextlib.nullcontext():
@@ -301,7 +308,7 @@ def back_project(
         require_unit(maps, layer, units)
         found = maps[each, units]  # (B, h, w) or (B,)
         if maps.ndim == 4:
-            rows, columns = place or _strongest(found)
+            rows, columns = _strongest(found) if place is None else _places(place, found)
             found = found[each, rows, columns]
         return torch.autograd.grad(found, x, found.detach() if rule == "deconvnet" else torch.ones_like(found))[0]
 
@@ -340,14 +347,30 @@ def _units(unit: int | Sequence[int] | Tensor, count: int, device: torch.device)
     return units.expand(count)
 
 
+def _places(place: tuple[Tensor, Tensor], maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of places in (B, h, w)."""
+    rows, columns = (torch.as_tensor(part, device=maps.device) for part in place)
+    if not all(((part >= 0) & (part < side)).all() for part, side in zip((rows, columns), maps.shape[1:], strict=True)):
+        raise ValueError(f"the maps have {tuple(maps.shape[1:])} places, so not all of {place} exist")
+    return rows, columns
+
+
 def _strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column of the maximum of each of (B, h, w), (B,) each; the first of equal ones."""
     place = maps.flatten(1).argmax(1)
     return place // maps.shape[2], place % maps.shape[2]
 
 
+def _compiled(module: nn.Module) -> bool:
+    return (
+        isinstance(module, torch.jit.ScriptModule)
+        or hasattr(module, "_orig_mod")  # torch.compile(module)
+        or getattr(module, "_compiled_call_impl", None) is not None  # module.compile()
+    )
+
+
 class _Rules(TorchFunctionMode):
-    """While a forward pass runs, gives the functions that it calls other backward passes.
+    """While a forward pass runs, gives the functions that it calls other backward passes, and refuses unknown ones.
 
     Catching functions, and not modules, finds ReLUs that are in place or written as functions, which hooks miss.
     """
@@ -357,40 +380,60 @@ class _Rules(TorchFunctionMode):
         self.rule = rule
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
-        if name in ("relu", "relu_"):
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "").partition(".")[0]
+        kind = name.strip("_")  # "add" is also add_ and __add__
+        signals = [t for t in tensors_in([args, kwargs]) if t.requires_grad]
+        if not signals:
+            return func(*args, **kwargs)
+        if kind == "relu":
+            rectified = _ReLU.apply(signals[0], self.rule)
             inplace = name == "relu_" or kwargs.get("inplace", False) or args[1:2] == (True,)
-            rectified = _ReLU.apply(args[0].clone() if inplace else args[0], self.rule)
-            return args[0].copy_(rectified) if inplace else rectified
-        if name in _WITHOUT_RULE and any(isinstance(t, Tensor) and t.requires_grad for t in args):
+            return signals[0].copy_(rectified) if inplace else rectified
+        if self.rule == "deconvnet":
+            if kind == "batch_norm" or (kind in _SUMS and len(signals) > 1):
+                what = "batch normalization" if kind == "batch_norm" else "skip connections"
+                raise ValueError(f"{name}: the deconvnet has no rule for {what}; try guided_backprop")
+            if kind in _POOLINGS:
+                settings = {key: value for key, value in kwargs.items() if key != "input"}
+                pooled, switches = _MaxPool.apply(signals[0], lambda x: _POOLINGS[kind](x, *args[1:], **settings))
+                return (pooled, switches) if kind.endswith("_with_indices") else pooled
+            if kind == "local_response_norm":
+                return signals[0] + (func(*args, **kwargs) - signals[0]).detach()
+        output = func(*args, **kwargs)
+        known = kind in _KNOWN or (kind in _PRODUCTS and len(signals) == 1)
+        if not known and any(t.requires_grad or t.dtype == torch.bool for t in tensors_in(output)):
             raise ValueError(
                 f"{name} has no rule in {self.rule} backpropagation: only ReLU networks can be projected back"
             )
-        if self.rule == "deconvnet":
-            if name in _NOT_DECONVNET and sum(isinstance(t, Tensor) and t.requires_grad for t in args) > (
-                name != "batch_norm"
-            ):
-                raise ValueError(f"{name}: the deconvnet has no rule for {_NOT_DECONVNET[name]}; try guided_backprop")
-            if name == "max_pool2d":
-                return _MaxPool.apply(*args, kwargs)
-            if name == "local_response_norm":
-                return args[0] + (func(*args, **kwargs) - args[0]).detach()
-        return func(*args, **kwargs)
+        return output
 
 
-_WITHOUT_RULE = {
-    *("relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus", "threshold"),
-    *("hardtanh", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softmax", "log_softmax", "clamp", "clamp_min"),
-    *("maximum", "where", "scaled_dot_product_attention", "layer_norm", "group_norm", "instance_norm"),
+# What may stand between the ReLUs: all that is linear in the image, and max pooling. A list of what may not would have
+# holes, through which a ReLU in disguise, say x * (x > 0), kept its gradient and no one would know.
+_POOLINGS = {
+    "max_pool2d": F.max_pool2d_with_indices,
+    "max_pool2d_with_indices": F.max_pool2d_with_indices,
+    "adaptive_max_pool2d": F.adaptive_max_pool2d_with_indices,
+    "adaptive_max_pool2d_with_indices": F.adaptive_max_pool2d_with_indices,
 }
-_SKIP = "skip connections"
-_NOT_DECONVNET = {"batch_norm": "batch normalization", "add": _SKIP, "add_": _SKIP, "__add__": _SKIP, "__iadd__": _SKIP}
+_SUMS = {"add", "radd", "iadd", "sub", "rsub", "isub"}
+_PRODUCTS = {"mul", "rmul", "imul", "div", "truediv", "matmul", "conv2d", "conv_transpose2d", "linear"}  # by constants
+_KNOWN = {
+    *_POOLINGS,
+    *_SUMS,
+    *("avg_pool2d", "adaptive_avg_pool2d", "max_unpool2d", "interpolate", "mean", "sum", "neg"),
+    *("batch_norm", "local_response_norm", "dropout", "dropout2d", "feature_dropout", "alpha_dropout"),
+    *("cat", "concat", "stack", "chunk", "split", "unbind", "select", "narrow", "index_select", "getitem", "get"),
+    *("flatten", "unflatten", "view", "view_as", "reshape", "permute", "transpose", "movedim", "squeeze", "unsqueeze"),
+    *("expand", "expand_as", "pad", "flip", "roll", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+    *("clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type_as", "requires_grad"),
+}
 
 
 class _ReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z: Tensor, rule: str) -> Tensor:
-        ctx.save_for_backward(z)
+        ctx.save_for_backward(z > 0)  # all that a rule asks of z, which itself may be changed in place
         ctx.rule = rule
         return z.clamp(min=0)
 
@@ -400,16 +443,16 @@ class _ReLU(torch.autograd.Function):
 
 
 class _MaxPool(torch.autograd.Function):
-    """Max pooling that sends back along its switches. Arguments as of F.max_pool2d, with all keywords in one dict."""
+    """Max pooling by a function that gives (maxima, switches), which sends back along its switches."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, *arguments) -> Tensor:
-        *positional, keywords = arguments
-        pooled, switches = F.max_pool2d(x, *positional, **(keywords | {"return_indices": True}))
+    def forward(ctx, x: Tensor, pool: Callable) -> tuple[Tensor, Tensor]:
+        pooled, switches = pool(x)
+        ctx.mark_non_differentiable(switches)
         ctx.save_for_backward(switches)
-        ctx.size, ctx.count = x.shape[-2:], len(arguments)
-        return pooled
+        ctx.size = x.shape[-2:]
+        return pooled, switches
 
     @staticmethod
-    def backward(ctx, signal: Tensor) -> tuple[Tensor | None, ...]:
-        return unpool(signal, ctx.saved_tensors[0], ctx.size), *[None] * ctx.count
+    def backward(ctx, signal: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        return unpool(signal, ctx.saved_tensors[0], ctx.size), None
