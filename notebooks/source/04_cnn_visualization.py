@@ -115,7 +115,7 @@ class Config:
 squeezenet = ("features.1", "features.4", "features.7", "features.10", "features.12")
 alexnet = ("features.1", "features.4", "features.7", "features.9", "features.11")
 config = lab.choose(
-    quick=Config("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 10, 3, 100, 1500, 80, 80, 1.0, 1.0),
+    quick=Config("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 8, 3, 100, 1500, 80, 80, 1.0, 1.0),
     full=Config(
         *("squeezenet1_0", 160, squeezenet, "features.12", "classifier.1", 12, 4),
         *(50, 2000, 120, 200, 100 / 255**2, None),
@@ -1057,7 +1057,7 @@ lab.claim(
 #
 # ### Exercise 5 · Unpool
 #
-# `switches` come from `F.max_pool2d(..., return_indices=True)`: for each pooled value the index of its place in the flattened map of `size` = (H, W). Where two windows share a maximum, one of their values stays.
+# `switches` come from `F.max_pool2d(..., return_indices=True)`: for each pooled value the index of its place in the flattened map of `size` = (H, W). Where windows overlap and share a maximum, the strongest of their values (the one farthest from 0) stays.
 
 
 # %% tags=["exercise"]
@@ -1340,7 +1340,7 @@ lab.claim(
 #
 # ### Switches and sums
 #
-# AlexNet and SqueezeNet pool 3 x 3 with stride 2: windows overlap. One peak can be the maximum of four windows. Unpooling puts *one* value back; backpropagation adds up *all four*.
+# AlexNet and SqueezeNet pool 3 x 3 with stride 2: windows overlap. One peak can be the maximum of four windows. Unpooling puts *one* value back; backpropagation adds up *all four*. (Which one, if they differ? The paper does not say. PyTorch's `max_unpool2d` keeps the last, so that the 0 of one window may wipe out what the next one sent. We keep the strongest.)
 
 # %% tags=["nbval-check-output"]
 peak = torch.zeros(1, 1, 5, 5)
