@@ -118,7 +118,7 @@ config = lab.choose(
     quick=Config("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 8, 3, 100, 1500, 80, 80, 1.0, 1.0),
     full=Config(
         *("squeezenet1_0", 160, squeezenet, "features.12", "classifier.1", 12, 4),
-        *(50, 2000, 120, 200, 100 / 255**2, None),
+        *(50, 1000, 80, 120, 100 / 255**2, None),
     ),
     paper=Config(
         *("alexnet", 224, alexnet, "features.10", "classifier.6", 30, 10),
