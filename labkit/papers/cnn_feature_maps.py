@@ -117,7 +117,8 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients of weights, put back afterwards as they were."""
     training = [module for module in model.modules() if module.training]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
+    for module in training:
+        module.training = False  # model.eval() may do more, which could not be put back
     for parameter in learned:
         parameter.requires_grad_(False)
     try:
