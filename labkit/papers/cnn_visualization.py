@@ -290,8 +290,9 @@ def back_project(
     `unit` is one channel, or one for each image; its strongest place counts, unless `place` gives rows and columns,
     (B,) each. With "gradient" and "guided" the signal starts as 1, so that "gradient" is da/dx. With "deconvnet" it
     starts as the activation, maxima go back to their switches (`unpool`), and contrast normalization lets the signal
-    pass as it is; convolutions and linear layers are transposed and lose their bias. ReLUs are found as modules, in
-    place or not, and as functions.
+    pass as it is; convolutions and linear layers are transposed and lose their bias. A negative activation turns every
+    sign, so that the deconvnet's ReLUs let the opposite half pass. ReLUs are found as modules, in place or not, and as
+    functions.
     Raises ValueError as `FeatureMaps` does, for units and places out of range, and for functions that have no rule.
     """
     backward_relu(torch.zeros(()), torch.zeros(()), rule)
