@@ -118,9 +118,9 @@ squeezenet = ("features.1", "features.4", "features.7", "features.10", "features
 alexnet = ("features.1", "features.4", "features.7", "features.9", "features.11")
 config = lab.choose(
     quick=Config(
-        *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 10, 4),
+        *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 9, 3),
         *(100, 1500, 80, 80, 1.0, 1.0),
-        scenes=2500,
+        scenes=3000,
     ),
     full=Config(
         *("squeezenet1_0", 160, squeezenet, "features.12.expand3x3", "classifier.1", 12, 4),
@@ -170,17 +170,17 @@ def small_cnn(classes, name):
     with lab.seeded(name):
         net = nn.Sequential(
             OrderedDict(
-                conv1=nn.Conv2d(3, 16, 7, padding=3),
+                conv1=nn.Conv2d(3, 12, 7, padding=3),
                 relu1=nn.ReLU(),
                 pool1=nn.MaxPool2d(2),  # 28 -> 14
-                conv2=nn.Conv2d(16, 24, 5, padding=2),
+                conv2=nn.Conv2d(12, 24, 5, padding=2),
                 relu2=nn.ReLU(),
                 pool2=nn.MaxPool2d(2),  # 14 -> 7
-                conv3=nn.Conv2d(24, 32, 3, padding=1),
+                conv3=nn.Conv2d(24, 48, 3, padding=1),
                 relu3=nn.ReLU(),
                 pool3=nn.MaxPool2d(2),  # 7 -> 3
                 flatten=nn.Flatten(),
-                logits=nn.Linear(32 * 3 * 3, classes),
+                logits=nn.Linear(48 * 3 * 3, classes),
             )
         )
     nn.init.normal_(net.conv1.weight, std=0.015, generator=generator(name))  # faint, for filters that are easier to see
@@ -278,7 +278,7 @@ first = {name: next(m for m in net.modules() if isinstance(m, nn.Conv2d)).weight
 columns = 2 if model is not digit_net else 3
 figure, axes = panels(-(-len(nets) // columns), columns, width=3.6, height=3.8)
 for ax, (name, weight) in zip(axes.flat, first.items(), strict=True):
-    grid = paper.filter_grid(weight, columns=4 if len(weight) == 16 else 10)
+    grid = paper.filter_grid(weight, columns=4 if len(weight) == 12 else 10)
     ax.imshow(grid.permute(1, 2, 0))
     ax.set_title(f"{name}: {len(weight)} filters, {weight.shape[2]} x {weight.shape[3]}", fontsize=11)
     ax.set_axis_off()
@@ -952,7 +952,7 @@ for name in alone:
 
 # %%
 rows = {name: stretched(torch.cat([drawn[name].images, inside[name].images])) for name in alone}
-size = 0.95 if model is digit_net else 1.3  # inches an image
+size = 0.8 if model is digit_net else 1.2  # inches an image
 
 
 def thumbnails(images):
@@ -1260,9 +1260,9 @@ lab.show(
 # %%
 # In the pixels each signal is smeared over 7 x 7 places, and hardly one stays 0. So look above the first convolution.
 with torch.no_grad():
-    above = digit_net.conv1(digit)  # (1, 16, 28, 28)
+    above = digit_net.conv1(digit)  # (1, 12, 28, 28)
     sent = {rule: deconvnet(list(digit_net[1:8]), above, lively, rule) for rule in rules}
-touched = {rule: found.abs() > 1e-6 * found.abs().max() for rule, found in sent.items()}  # (1, 16, 28, 28) bool
+touched = {rule: found.abs() > 1e-6 * found.abs().max() for rule, found in sent.items()}  # (1, 12, 28, 28) bool
 lab.record_all({f"reached/{rule}": each.float().mean() for rule, each in touched.items()}, unit="share of places")
 stray = touched["guided"] & ~(touched["gradient"] & touched["deconvnet"])
 lab.record("reached/guided alone", stray.sum() / touched["guided"].sum(), unit="share of guided's places")
@@ -1303,16 +1303,16 @@ def nine(net, layer, unit):
 
 # %%
 for each in best:
-    units = best[each].values[:, -1].topk(4).indices.tolist()  # units whose ninth best is strong
+    units = best[each].values[:, -1].topk(3).indices.tolist()  # units whose ninth best is strong
     if each == layer:
-        units = [channel, *(unit for unit in units if unit != channel)][:4]  # the detector of section 2 first
+        units = [channel, *(unit for unit in units if unit != channel)][:3]  # the detector of section 2 first
     rows = {}
     for unit in units:
         patches, projections = nine(model, each, unit)
         rows |= {f"{each}, {unit}": patches, f"{each}, {unit}, back": signed(projections)}
     lab.show(
         image_rows({label: thumbnails(row) for label, row in rows.items()}, size=0.7),
-        alt=f"For each of four units of {each} ({', '.join(map(str, units))}): the nine patches in which it fires most, and below them the deconvnet projections of those activations, on mid-grey.",
+        alt=f"For each of three units of {each} ({', '.join(map(str, units))}): the nine patches in which it fires most, and below them the deconvnet projections of those activations, on mid-grey.",
     )
 
 # %% [markdown]
