@@ -120,7 +120,7 @@ config = lab.choose(
     quick=Config(
         *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 9, 3),
         *(100, 1500, 80, 80, 1.0, 1.0),
-        scenes=3000,
+        scenes=3600,
     ),
     full=Config(
         *("squeezenet1_0", 160, squeezenet, "features.12.expand3x3", "classifier.1", 12, 4),
@@ -952,7 +952,7 @@ for name in alone:
 
 # %%
 rows = {name: stretched(torch.cat([drawn[name].images, inside[name].images])) for name in alone}
-size = 0.8 if model is digit_net else 1.2  # inches an image
+size = 0.7 if model is digit_net else 1.2  # inches an image
 
 
 def thumbnails(images):
@@ -1311,7 +1311,7 @@ for each in best:
         patches, projections = nine(model, each, unit)
         rows |= {f"{each}, {unit}": patches, f"{each}, {unit}, back": signed(projections)}
     lab.show(
-        image_rows({label: thumbnails(row) for label, row in rows.items()}, size=0.7),
+        image_rows({label: thumbnails(row) for label, row in rows.items()}, size=0.6),
         alt=f"For each of three units of {each} ({', '.join(map(str, units))}): the nine patches in which it fires most, and below them the deconvnet projections of those activations, on mid-grey.",
     )
 
@@ -1343,6 +1343,30 @@ lab.claim(
     source="Zeiler & Fergus (2014), section 4",
     reason="Mind the untrained units: what holds for them as well is no sign of learning, since all projections of a unit are put together from the same few filters. Where it fails: pixel by pixel, two pictures must also lie in the same place to be alike. Fine lines that are a pixel apart are not; large dark and light areas of photographs are.",
 )
+
+# %% [markdown]
+# ### One unit, three ways
+#
+# The review puts them side by side, and so do we, for the four hidden units of section 4: the image that ascent drew with all four regularizers, the four patches that the unit likes best, and their projections.
+
+# %%
+offset = maps[deep].shape[1] - len(busy)  # a Fire module puts the outputs of two convolutions one behind the other
+centre = [side // 2 for side in maps[deep].shape[2:]]
+rows = {}
+for unit, image in zip(hidden, stretched(inside["all four"].images), strict=True):
+    patches, projections = nine(model, deep, unit + offset)
+    rows[f"unit {unit}"] = torch.cat([fields[deep].crop(image, *centre)[None], patches[:4], signed(projections[:4])])
+lab.show(
+    image_rows(
+        {label: thumbnails(row) for label, row in rows.items()},
+        columns=["ascent", "best", "2nd", "3rd", "4th", "back", "back", "back", "back"],
+        size=0.7,
+    ),
+    alt=f"Four units of {config.hidden}, a row each: the image that gradient ascent drew for the unit, the four patches in which it fires most, and the deconvnet projections of these four.",
+)
+
+# %% [markdown]
+# Look along a row. What do the patches share? Is it in the projections, and did ascent draw it? Ascent shows what is best of all for a unit, whether or not it occurs; patches show what does occur; projections which part of it counted.
 
 # %% [markdown]
 # ### A picture of the network, or of the image?
