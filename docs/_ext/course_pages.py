@@ -6,6 +6,7 @@ Three directives write Markdown that no hand has typed: `lessons-table`, `lesson
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+import labkit.papers
 from labkit import PROFILES
 from labkit.course.baselines import baseline_path, load_baseline
 from labkit.course.lessons import Lesson, course_root, load_lessons, notebook_path, readme_table
@@ -50,12 +52,10 @@ def lessons_table(lessons: Sequence[Lesson]) -> str:
     return readme_table(lessons, link="lessons/{name}.ipynb")
 
 
-def methods(lessons: Sequence[Lesson]) -> str:
-    """The documentation of each paper's module."""
-    return "\n\n".join(
-        f"### labkit.papers.{lesson.topic}\n\n```{{eval-rst}}\n.. automodule:: labkit.papers.{lesson.topic}\n```"
-        for lesson in lessons
-    )
+def methods() -> str:
+    """The documentation of every module of labkit.papers: those of the lessons and those that these stand on."""
+    modules = [module.name for module in pkgutil.iter_modules(labkit.papers.__path__, "labkit.papers.")]
+    return "\n\n".join(f"### {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```" for module in modules)
 
 
 def results(lessons: Sequence[Lesson], baseline: Mapping[str, Any] | None) -> str:
@@ -108,7 +108,7 @@ class LessonsTable(_Generated):
 
 class LessonMethods(_Generated):
     def markdown(self) -> str:
-        return methods(load_lessons())
+        return methods()
 
 
 class LessonResults(_Generated):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +86,12 @@ def test_a_lesson_without_a_notebook_has_a_page_that_says_how_to_build_it(
 
 def test_the_table_of_lessons_leads_to_the_pages_of_the_site(pages: ModuleType, lesson: Lesson) -> None:
     assert f"](lessons/{lesson.name}.ipynb)" in pages.lessons_table([lesson])
+
+
+def test_every_module_of_a_method_is_documented_also_one_that_a_lesson_stands_on(pages: ModuleType) -> None:
+    modules = re.findall(r"automodule:: (\S+)", pages.methods())
+    assert {"labkit.papers.cnn_visualization", "labkit.papers.cnn_feature_maps"} <= set(modules)
+    assert len(modules) == len(set(modules))
 
 
 @pytest.mark.parametrize(
