@@ -120,7 +120,7 @@ config = lab.choose(
     quick=Config(
         *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 9, 3),
         *(100, 1500, 80, 80, 1.0, 1.0),
-        scenes=3600,
+        scenes=2800,
     ),
     full=Config(
         *("squeezenet1_0", 160, squeezenet, "features.12.expand3x3", "classifier.1", 12, 4),
@@ -1234,11 +1234,11 @@ if scores.ndim == 4:  # SqueezeNet ends in a convolution: where does it see the 
     spot = strongest // scores.shape[3], strongest % scores.shape[3]  # rows, columns
 
 
-def back(net, unit, rule):
+def back(net, unit, rule, images=seen):
     """A deconvnet starts from the activation, which a copy may have negative: a raised bias keeps it positive."""
     raised = deepcopy(net)
     raised.get_submodule(config.output).bias.data += 1000
-    return paper.back_project(raised, seen, config.output, unit, rule=rule, place=spot)
+    return paper.back_project(raised, images, config.output, unit, rule=rule, place=spot)
 
 
 # %%
@@ -1371,8 +1371,8 @@ lab.show(
 # %% [markdown]
 # ### A picture of the network, or of the image?
 #
-# The crucial control. If a picture shows what a network has *learned*, it must change when the network has learned nothing. Adebayo et al. (2018) put that to the test. We do the same: project back from the same units at the same place of `model`, and of copies whose weights were shuffled, in the last layer only or in all. Compare pictures by the **rank correlation** of
-# their absolute values: the correlation of the pixels' ranks, from the weakest to the strongest. At 1 their order stays the same. At 0 nothing of it is left. (Pixels that neither picture reaches do not count; they would make any two pictures alike.) As a yardstick, compare with the picture of *another image*, too.
+# The crucial control. If a picture shows what a network has *learned*, it must change when the network has learned nothing. Adebayo et al. (2018) put that to the test. We do the same: project back from the same units at the same place of `model`, and of copies whose weights were shuffled, in the last layer only or in all. Compare pictures by their **rank correlation**: the correlation
+# of the pixels' ranks, from the most negative to the most positive. At 1 their order stays the same. At 0 nothing of it is left. (Pixels that neither picture reaches do not count, and signs do: without them, any two pictures are alike in being strong in the middle of what the unit sees.) As a yardstick, project back from the same unit at the same place for *another image*, too.
 #
 # **Predict.** Order the three rules by how much their pictures change.
 
@@ -1384,10 +1384,10 @@ copies = {
 
 
 def rank_correlation(one, other):
-    """Mean Spearman correlation of two stacks of pictures, by absolute value, over the pixels that either reaches."""
+    """Mean Spearman correlation of two stacks of pictures, over the pixels that either reaches; the sign counts."""
     found = []
-    for a, b in zip(one.abs().sum(1).flatten(1), other.abs().sum(1).flatten(1), strict=True):
-        reached = a + b > 0
+    for a, b in zip(one.flatten(1), other.flatten(1), strict=True):
+        reached = (a != 0) | (b != 0)
         found.append(spearmanr(a[reached], b[reached]).statistic if a.any() and b.any() else 0)
     return np.mean(found)
 
@@ -1396,7 +1396,7 @@ def rank_correlation(one, other):
 for rule in rules:
     others = {name: back(net, said, rule) for name, net in copies.items()}
     others["another class"] = back(model, second, rule)
-    others["another image"] = pictures[rule].roll(1, 0)
+    others["another image"] = back(model, said, rule, seen.roll(1, 0))
     for name, other in others.items():
         lab.record(f"{rule}/{name}", rank_correlation(pictures[rule], other))
 
