@@ -30,10 +30,10 @@
 # | The first layer learns edges and blobs, whatever the data and the task | review | 1 |
 # | A unit fires on its pattern whatever its size, its direction, the light, the background (four claims) | review | 2 |
 # | After a few layers the representation is local: one unit tells what all together tell | review | 3 |
-# | Whoever loses the units for a class loses that class | implied by the review | 3 |
-# | Without regularization, ascent ends in patterns unlike any photograph, of which the network is sure | Yosinski | 4 |
+# | Whoever loses the three most selective units for a class loses that class | implied by the review | 3 |
+# | Without regularization, ascent adds a pattern unlike a photograph, and the network is sure of it | Yosinski | 4 |
 # | Each of the four regularizers makes the picture more like a photograph | Yosinski | 4 |
-# | What a pixel contributes is, to first order, minus its value times its gradient | Yosinski | 4 |
+# | Without a pixel the activation changes, to first order, by minus the pixel's value times its gradient | Yosinski | 4 |
 # | A deconvnet is backpropagation with another rule for the ReLU | Zeiler & Fergus | 5, 6 |
 # | Guided backpropagation reaches only what gradient and deconvnet both reach | follows from its rule | 5 |
 # | The nine strongest images of a unit differ more than their projections | Zeiler & Fergus | 5 |
@@ -48,7 +48,7 @@
 # - **Predict** means: write down what you expect before you run the next cell.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds.
 # - `profile` chooses the network that you look into. At `quick` you train it yourself, in seconds: digits on photographs. At `full` it is SqueezeNet, at `paper` AlexNet, both trained on the 1.2 million
-#   photographs of ImageNet; there the detector that section 2 looks for is one of faces. The small networks are trained at every profile: for comparison, and for what is written out by hand.
+#   photographs of ImageNet; with these, section 2 looks for a detector of faces. The small networks are trained at every profile: for comparison, and for what is written out by hand.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (a network that you train), "full" (SqueezeNet) or "paper" (AlexNet)
@@ -99,7 +99,7 @@ class Config:
     output: str  # the layer with one unit for each class
     epochs: int  # passes for the digit network, each over scenes that are drawn anew
     photo_epochs: int  # the same for the photograph network, whose task is easier
-    positives: int  # patterns with which a detector is tested, and as many others
+    positives: int  # patterns with which a detector is found, and again tested; each time as many others
     pool: int  # images among which each unit finds its nine best
     steps: int  # of gradient ascent with one regularizer
     set_steps: int | None  # with Yosinski's sets; None for the published number
@@ -140,7 +140,7 @@ config = lab.choose(
 #
 # **Intuition.** The first layer of a convolutional network works on pixels. So its weights *are* small pictures, and one can simply look at them. For deeper layers that is lost: their weights mix channels that have no colour.
 #
-# **Mathematics.** A filter $w \in \mathbb R^{C \times h \times w}$, $C = 3$ colours, is laid on each place of the image and multiplied with what it covers, $z = \langle w, \text{patch} \rangle + b$. Among patches of one length, $z$ is largest for the one that *looks like* the filter.
+# **Mathematics.** A filter $w \in \mathbb R^{C \times h \times h}$, $C = 3$ colours and $h \times h$ pixels, is laid on each place of the image. With the patch that it covers it makes one number, the sum of all products and a bias $b$: $z = \langle w, \text{patch} \rangle + b$. Among patches of one norm, $z$ is largest for the one that *looks like* the filter.
 #
 # ### A network to look into
 #
@@ -188,7 +188,7 @@ def small_cnn(classes, name):
 
 
 # %% [markdown]
-# The same architecture, twice, for two tasks on the same scenes: **which digit** is it (the *digit network*), and **which photograph** is behind it (the *photograph network*)? Both start with faint filters and decay their weights strongly. Otherwise, after so
+# The same architecture, twice, for two tasks on the same kind of scenes: **which digit** is it (the *digit network*), and **which photograph** is behind it (the *photograph network*)? Both start with faint filters and decay their weights strongly. Otherwise, after so
 # short a training, the noise of the start would hide what was learned.
 
 
@@ -286,12 +286,12 @@ lab.show(
     figure,
     alt="The filters of the first layers as small colour pictures, one panel for each network: "
     + ", ".join(nets)
-    + ". In the untrained panel each filter is noise; in trained ones some are smooth, with light and dark or coloured sides.",
+    + ". In the untrained panel each filter is noise. In the digits panel most have a light and a dark side; in the photographs panel many are nearly one colour.",
 )
 
 # %% [markdown]
 # "Edges and blobs" is easily said of any picture with some structure. So measure it. An **edge** is a Gabor function, a wave under a bell; a **blob** is the same with hardly any wave. `gabor_fit` from lesson 02 finds the best of some thousands for a small picture in one
-# colour. A filter has three: take the direction in colour space that holds most of it (its first singular vector). First take the mean of each colour away: a filter of one *even* colour has no shape at all, and would be fitted perfectly. Our
+# colour. A filter has three. So first take the mean of each colour away: a filter of one *even* colour has no shape at all, and would be fitted perfectly. Then take the direction in colour space that holds most of what remains (its first singular vector). Our
 # measure, $R^2$, is the share of the energy (the sum of squared weights) of what remains that one colour direction times one Gabor explains. How much was even colour is noted, too.
 
 
@@ -338,7 +338,7 @@ lab.claim(
     evidence={name: share.median() for name, share in explained.items()}
     | {f"{name}, flat": share for name, share in flat.items()},
     source="review, on filters",
-    reason="Where it fails, look at the flat shares: a network whose task can be solved by mean colours learns flat colours, and few shapes. (Whoever calls a flat colour a blob will find that the claim holds: it hangs on a word.)",
+    reason="Where it fails, look at the flat shares: a network whose task can be solved by mean colours learns flat colours, and few shapes. (Whoever calls a flat colour a blob, too, may judge otherwise: it hangs on a word.)",
 )
 
 # %% [markdown]
@@ -346,7 +346,7 @@ lab.claim(
 #
 # **Intuition.** From the second layer on, look at what a layer *gives out* instead. For each of its $K$ filters ("channels", "units") that is a **feature map**: a small grey picture that is bright where the filter found what it looks for.
 #
-# `FeatureMaps(model, layers)` fetches them from any network, by the names of its layers, and leaves the network as it was. Those of one test image, or at `full` of a photograph:
+# `FeatureMaps(model, layers)` fetches them from any network, by the names of its layers, and leaves the network as it was. Those of one test image, or at `full` and `paper` of a photograph:
 
 # %%
 if model is digit_net:
@@ -397,11 +397,11 @@ image_choices(
 )
 
 # %% [markdown]
-# Two things to look for. How coarse is a map? With each pooling its pixels get larger, which is arithmetic, and an exercise. And how many places light up? Compare rows, and channels within a row. (A line along the rim answers to the zeros with which the image is padded.)
+# Two things to look for in the figure. How coarse is a map? With each pooling its pixels get larger, which is arithmetic, and an exercise. And how many places light up? Compare the rows, and the channels within a row. (A line along the rim answers to the zeros with which the image is padded.)
 #
 # ### How much of the image does a unit see?
 #
-# Its **receptive field**: `size` pixels along an axis. (In this part a *unit* is one place of a map; elsewhere, a whole channel.) Neighbouring units see fields that lie `jump` pixels apart; that of unit 0 begins at pixel `start`, which is negative where padding is seen. The image itself has size 1, jump 1, start 0.
+# Its **receptive field** is the part of the image on which it depends, `size` pixels along an axis. (In this part a *unit* is one place of a map; elsewhere, a whole channel.) Neighbouring units see fields that lie `jump` pixels apart; that of unit 0 begins at pixel `start`, which is negative where padding is seen. The image itself has size 1, jump 1, start 0.
 #
 # ### Exercise 1 · One more layer
 #
@@ -435,7 +435,7 @@ for name, (first_kernel, own_strides) in networks.items():
     print()
 
 # %% [markdown]
-# With the smaller filters a unit of pool1 sees 11 pixels instead of 19, and neighbours are 4 pixels apart instead of 8. The second layer makes up for it with a stride of 2, so that from pool2 on both networks have one unit every 16 pixels.
+# With the smaller filters and stride a unit of pool1 sees 11 pixels instead of 19, and neighbours are 4 pixels apart instead of 8. The second layer makes up for it with a stride of 2, so that from pool2 on both networks have one unit every 16 pixels.
 #
 # `receptive_field(model, layer)` does the same for a whole network, by following an image through whatever functions it calls. For the layers of `model`:
 
@@ -452,8 +452,8 @@ lab.record("field/last layer", fields[config.layers[-1]].size[0], unit="pixels")
 #
 # 1. **Find.** Show the network patterns and others on random pieces of photographs: at `quick` each digit against the other nine, otherwise faces against patches of photographs without a face. Take the strongest response of each channel anywhere in the image. Which channel separates patterns from others best? Measure by the **AUC** (area under the ROC curve): the
 #    probability that a pattern excites it more than another image; 1/2 is chance.
-# 2. **Test** on patterns and backgrounds that were not used to find it. A best of many channels is flattered by luck.
-# 3. **Doubt**: do the same search in the untrained network.
+# 2. **Test** on patterns and backgrounds that were not used to find it. The best of many channels is flattered by luck.
+# 3. **Doubt**: search for the same pattern in the untrained network.
 
 
 # %%
@@ -473,7 +473,8 @@ def auc(found, positive):
 # %%
 def clean(split):
     """Faces and other patches, all of one mean and contrast, without the patches that are partly black."""
-    whole = (split.images.flatten(1) == 0).float().mean(1) < 0.02  # faces have no black border: it would give them away
+    black = (split.images == 0).float().mean((1, 2, 3))  # no face has a black border: it would give the others away
+    whole = black < 0.02
     images = split.images[whole]
     images = (images - images.mean((2, 3), keepdim=True)) / images.std((2, 3), keepdim=True)
     return (0.5 + 0.2 * images).clamp(0, 1), split.labels[whole]
@@ -602,12 +603,12 @@ for change, values in changes.items():
             "untrained, lowest": min(curves["untrained", change]),
         },
         source="review, on feature maps",
-        reason="The curve shows where it breaks, not why. At `quick` the range of the training scenes is known: where the loss begins outside it, that change was not learned. Nothing in the architecture but pooling and weights that are shared over places makes a unit invariant.",
+        reason="If it breaks, the curve shows where, not why. At `quick` the range of the training scenes is known: where a loss begins outside it, that change was not learned. Nor is it built in: pooling and weights that are shared over places help against shifts.",
     )
 
 # %% [markdown]
-# Read each "whatever" off its curve: where does it break? In photographs a face rarely lies on its side or stands on its head, and no digit of the training scenes was turned by more than 15 degrees. (But a 0 or an 8 upside down is one again: mind what was found.) Invariance is a fact about the training data, too. Mind also what AUC does *not* say. Patterns and others are changed together: it asks whether the unit still tells them apart, not whether it still fires. And that a unit separates faces
-# from the other patches of this data set does not make it a face unit. Section 5 shows what else excites it.
+# Read each "whatever" off its curve: where does it break? In photographs a face rarely lies on its side or stands on its head, and no digit of the training scenes was turned by more than 15 degrees. (But a 0, a 1 or an 8 looks much the same upside down: mind which digit was found.) Invariance is a fact about the training data, too. Mind also what AUC does *not* say. Patterns and others are changed together: it asks whether the unit still tells them apart, not whether it still fires. And that a unit separates a pattern
+# from the others of one data set does not make it a unit for this pattern. Section 5 shows what else excites it.
 #
 # ## 3 · Local or distributed?
 #
@@ -616,8 +617,8 @@ for change, values in changes.items():
 #
 # ### What one unit knows, and what all know
 #
-# A linear readout (logistic regression) of all channels of a layer, trained on the images for finding and tested on the others, against the best single channel. It is fitted to some hundred images, so that it shows at least, not at most, what all know together.
-# And the pattern is the one for which a *single* channel was best: that favours the claim.
+# A linear readout (logistic regression) of all channels of a layer, trained on the images for finding and tested on the others, against the best single channel. It is fitted to 200 images at most: all together may well know more than it shows.
+# At `quick`, moreover, the pattern is the one of ten for which a *single* channel was best. Both favour the claim.
 #
 # **Predict.** In which layer will one channel come closest to all? And in the untrained network?
 
@@ -721,13 +722,14 @@ lab.show(
 )
 
 # %% [markdown]
-# Compare each box with its cross before you call units choosy. The *largest* of ten means lies above the others by chance, too, and most of all for units that fire rarely. The untrained network does not show by how much, as its units may fire more rarely; the same responses with mixed labels do.
+# A cross is the mean selectivity of the same responses when the labels are mixed at random. Compare each box with its cross before you call units choosy. The *largest* of ten means lies above the others by chance, too, and most of all for units that fire rarely. The untrained network does not show by how much, as its units may fire more or less often; mixed labels do.
 #
 # ### What is lost without a unit?
 #
-# Silence units of the last hidden layer (set their maps to 0), and count the images, others than those by which the units are chosen, on which the network still decides as it did when whole. If units were local, whoever silenced the three most selective units of a class would lose that class, and no other.
+# Choose units of the last hidden layer and silence them: set their maps to 0. Then take images that did not serve to choose the units, and count those on which the network still decides as it did before. If the representation were local, whoever silenced the three most selective units for a class would lose that class, and no other.
+# (At `full` and `paper` the classes of the images are the ten of CIFAR-10; the network decides among the 1,000 of ImageNet.)
 #
-# **Predict.** Three units are silent. Which share of the decisions changes for images of their favourite class? Of the other classes? And if the three are drawn at random?
+# **Predict.** Three units are silent. Which share of the decisions changes for images of their favourite class? For those of the other classes? And for the favourite class, if the three are drawn at random?
 
 
 # %%
@@ -846,12 +848,12 @@ right.plot(way)
 right.set(xlabel="step", ylabel="activation")
 lab.show(
     figure,
-    alt=f"The image that gradient ascent makes for {class_names[target]} without regularization, as it is and with its contrast stretched: coloured pixels around the mean colour. Right, its activation, "
+    alt=f"The image that gradient ascent makes for {class_names[target]} without regularization, as it is and with its contrast stretched: a coloured pattern in the noise of the start. Right, its activation, "
     f"from {way[0]:.1f} to {way[-1]:.1f} in {len(way) - 1} steps.",
 )
 
 # %% [markdown]
-# How is it unlike a photograph? Photographs are smooth: most of their power lies in low frequencies. Measure the share of power beyond half of the highest frequency that a row of pixels can carry (a quarter cycle a pixel), in photographs of the same size and in what ascent has *added* to the noise that it began with. (White noise itself has a share of $1 - \pi/16 = 0.80$, whatever the network: the area beyond a circle. Counted in, it would answer the question before the first step.)
+# Is it like a photograph? Photographs are smooth: most of their power lies in low frequencies. Measure the share of power beyond half of the highest frequency that a row of pixels can carry (a quarter cycle a pixel), in photographs of the same size and in what ascent has *added* to the noise that it began with. (White noise itself has a share of $1 - \pi/16 = 0.80$, whatever the network: the area beyond a circle. Counted in, it would answer the question before the first step.)
 
 
 # %%
@@ -878,7 +880,7 @@ lab.claim(
         "probability": sure,
     },
     source="Yosinski et al. (2015), section 3, after Nguyen et al. (2015)",
-    reason="Two things can fail. What ascent adds may be no finer than a photograph, and unlike one in other ways, which this number does not see: look at the picture. And 40 steps may be too few to be sure of one class among many.",
+    reason="Two things can fail. What ascent adds may be less than three times as fine as a photograph, and yet unlike one in ways that this number does not see: look at the picture. And 40 steps may be too few for the network to be sure of one class among many.",
 )
 
 # %% [markdown]
@@ -889,7 +891,7 @@ lab.claim(
 # 1. **L2 decay**: $x \leftarrow (1 - \theta_\text{decay})\, x$. Keeps a few extreme pixels from dominating.
 # 2. **Gaussian blur** every few steps: removes fine detail, and what needs it does not come back.
 # 3. **Small norm**: pixels whose norm over the colours lies below a percentile become 0. The picture shows the main object only.
-# 4. **Small contribution**: pixels that contribute little to the activation become 0. Setting pixel $p$ to zero changes $a_i$ by about $-x_p \cdot g_p$, where $x_p$ holds its three colours and $g_p$ the gradient there; the absolute value of this product, summed over the colours, is the contribution (first the sum, then the absolute value).
+# 4. **Small contribution**: pixels that contribute little to the activation become 0. Setting pixel $p$ to zero changes $a_i$ by about $-x_p \cdot g_p$, where $x_p$ holds its three colours and $g_p$ the gradient there; the size of a contribution is $\lvert x_p \cdot g_p \rvert$ (first the sum over the colours, then the absolute value).
 #
 # (Between 2 and 3 the code has a step that the paper has not: zero all *values* that are small. It is off in all recommended sets, and missing here.)
 #
@@ -908,7 +910,7 @@ def clip_small(x, size, percentile):
 clip_small = lab.check(clip_small)
 
 # %% [markdown]
-# Each alone, and all together, on output units and on units in the middle of the last hidden layer (before its ReLU: behind a ReLU that is closed there is no gradient to climb). The strengths are our choice. All climb equally many steps, and start from the same noise.
+# Each alone, and all together, on four output units and on four of the last hidden layer, in the middle of their maps (before the ReLU: behind a ReLU that is closed there is no gradient to climb). The strengths are our choice. All climb equally many steps, and start from the same noise.
 
 # %%
 alone = {
@@ -992,11 +994,11 @@ lab.claim(
     holds=all(off[name] < off["none"] for name in list(alone)[1:5]),
     evidence={name: lab.metrics[f"{name}/detail"] for name in (*alone,)} | {"photographs": photo},
     source="Yosinski et al. (2015), section 3; the measure is ours",
-    reason="Only the blur removes fine detail by itself, and may remove more than photographs lack. Decay shrinks coarse and fine alike, and clipped pixels leave hard edges, which are fine detail. What clipping is for, to empty a picture of what does not matter, this number does not see.",
+    reason="Only the blur is aimed at fine detail, and it may leave less than a photograph has. Decay shrinks coarse and fine alike: it changes their shares only through the steps that follow. Clipped pixels leave hard edges, which are fine detail. What clipping is for, to empty a picture of what does not matter, this number does not see.",
 )
 
 # %% [markdown]
-# A share of fine detail is one number, and a poor judge of pictures: look at the rows, too. Watch an image grow. This is how the four output units got to the last row, step by step:
+# A share of fine detail is one number, and a poor judge of pictures: look at the rows, too. (Here it is the share of the whole picture, with what is left of the starting noise.) Watch an image grow. This is how the four output units came to their pictures in the row "all four", step by step:
 
 # %%
 frames = drawn["all four"].frames  # (F, 4, 3, H, W)
@@ -1007,7 +1009,7 @@ lab.show(
         size=size,
         columns=[str(8 * moment) for moment in moments],
     ),
-    alt=f"Film strips of the ascent with all four regularizers, a row for each of {', '.join(names[:4])}, at the steps {', '.join(str(8 * m) for m in moments)}: noise at the left, the image of the last row of the figure above at the right.",
+    alt=f"Film strips of the ascent with all four regularizers, a row for each of {', '.join(names[:4])}, at the steps {', '.join(str(8 * m) for m in moments)}: noise at the left, the end of the ascent at the right.",
 )
 
 
@@ -1029,7 +1031,7 @@ image_choices(
 # ### The four recommended sets
 #
 # Yosinski's table 1 has four sets of all parameters. They were made for pixels from 0 to 255. Ours run from 0 to 1: the gradient is 255 times as large and a step must be 255 times as small, so that $\eta' = \eta / 255^2$; percentiles, decay and widths in pixels stay as they are. Two of the sets have a constant $\eta$ and two ask for a gain. They were made
-# for a network like AlexNet, for images of 227 pixels and 500 to 1,000 steps, which we have (nearly) at `paper` only. At `quick` the steps are ours, since the small network's gradients are too small for theirs.
+# for a network like AlexNet, for images of 227 pixels and 500 to 1,000 steps, which we have (nearly) at `paper` only. At `quick` and `full` we take fewer steps. At `quick` we also take $\eta$ and the gain of our own ascents, since the small network's gradients are too small for theirs.
 
 # %%
 pace = {"lr": config.lr, "desired": config.gain} if model is digit_net else {}
@@ -1054,7 +1056,7 @@ lab.show(
 #
 # ### Is a pixel's contribution what the formula says?
 #
-# Take the first image of the row "blur", set one pixel after the other to 0 (the mean colour), and measure by how much the activation changes. The prediction is $-x_p \cdot g_p$, a first-order Taylor expansion.
+# Take the first image of the row "blur" and 100 pixels, drawn from the 400 for which the formula predicts most. Set one after the other to 0 (the mean colour), and measure by how much the activation changes. The prediction is $-x_p \cdot g_p$, a first-order Taylor expansion. So go only a hundredth of the way to 0, too, and divide the change by this share.
 
 # %%
 x = (drawn["blur"].images[:1] - mean[:, None, None]).requires_grad_()  # (1, 3, H, W)
@@ -1085,11 +1087,11 @@ lab.show(
     alt=f"Measured change of the activation when one pixel is set to zero, against the change that the formula predicts, for 100 pixels, with the diagonal dashed. The correlation is {lab.metrics['contribution/correlation, 100%']:.2f}; on the whole the measured changes are {lab.metrics['contribution/slope, 100%']:.2f} times the predicted.",
 )
 lab.claim(
-    "What a pixel contributes is, to first order, minus its value times its gradient: all the way to zero, predicted and measured changes still correlate at 0.8 or more.",
+    "Without a pixel the activation changes, to first order, by minus the pixel's value times its gradient: all the way to zero, predicted and measured changes still correlate at 0.8 or more.",
     holds=lab.metrics["contribution/correlation, 100%"] >= 0.8,
     evidence={name: lab.metrics[f"contribution/{name}"] for name in steps_back},
     source="Yosinski et al. (2015), section 3",
-    reason="For a hundredth of the way the formula must be right: correlation and slope 1. What is lost on the rest of the way is curvature: other ReLUs open and close, other maxima win.",
+    reason="For a hundredth of the way the formula must be right: correlation and slope 1. On the rest of the way the gradient may change: other ReLUs open and close, other maxima win.",
 )
 
 # %% [markdown]
@@ -1121,9 +1123,9 @@ print(pooled.tolist(), switches.tolist(), unpool(pooled, switches, (2, 4)).tolis
 # %% [markdown]
 # **ReLU.** Going forward, $h = \max(z, 0)$. A signal $s$ comes back from above. With $1[z > 0]$, which is 1 where $z > 0$ and 0 elsewhere, three methods differ in this one line:
 #
-# | method | what goes on | says |
+# | method | what goes on | in words |
 # |---|---|---|
-# | gradient | $s \cdot 1[z > 0]$ | what would change the unit |
+# | gradient | $s \cdot 1[z > 0]$ | what reaches an open ReLU |
 # | deconvnet (Zeiler & Fergus) | $\max(s, 0)$ | a ReLU on the way back, as on the way forth |
 # | guided backpropagation (Springenberg et al.) | $\max(s, 0) \cdot 1[z > 0]$ | both |
 #
@@ -1211,7 +1213,7 @@ lab.claim(
     "A deconvnet is backpropagation with another rule for the ReLU: where poolings do not overlap, the pictures are equal to rounding.",
     holds=lab.metrics["by hand/ReLU rule alone"] <= 1e-4,
     evidence={name: lab.metrics[f"by hand/{name}"] for name in ("library", "ReLU rule alone")},
-    source="Zeiler & Fergus (2014), section 2.1; users of tf_cnnvis",
+    source="Zeiler & Fergus (2014), section 2.1; users of tf_cnnvis, issue 47",
     reason="A transposed convolution is what backpropagation does at a convolution, and the switch is where its max pooling sends the gradient. Section 6 has the exception.",
 )
 
@@ -1219,7 +1221,9 @@ lab.claim(
 # %% [markdown]
 # ### Three pictures of one decision
 #
-# **Predict.** All three from the same unit of `model`, for the same images. Which will look best? Which will be most faithful?
+# For each image, take the output unit of the class that `model` names, and go back from it by each of the three rules.
+#
+# **Predict.** Which picture will look best? Which will be most faithful?
 
 
 # %%
@@ -1253,9 +1257,9 @@ lab.show(
 )
 
 # %% [markdown]
-# Which looks best is for your eye. What each picture depends on can be tested; two tests follow. First, the guided rule applies both other rules at once. So, one would think, its picture lives only where both other pictures do.
+# Which looks best is for your eye. What a picture depends on can be tested: see the end of this section. First another test. The guided rule applies both other rules at once. So, one would think, its picture lives only where both other pictures do.
 #
-# **Predict.** True?
+# **Predict.** True? (Tested in the digit network, right above its first convolution: in the pixels hardly a place stays 0.)
 
 # %%
 # In the pixels each signal is smeared over 7 x 7 places, and hardly one stays 0. So look above the first convolution.
@@ -1347,7 +1351,7 @@ lab.claim(
 # %% [markdown]
 # ### One unit, three ways
 #
-# The review puts them side by side, and so do we, for the four hidden units of section 4: the image that ascent drew with all four regularizers, the four patches that the unit likes best, and their projections.
+# The review puts them side by side, and so do we, for the four hidden units of section 4: the image that ascent drew with all four regularizers, the four patches that the unit likes best, and their projections. (Where a layer puts two convolutions one behind the other, as SqueezeNet does, units are numbered within the second one here and in section 4; in the whole layer their numbers are higher.)
 
 # %%
 offset = maps[deep].shape[1] - len(busy)  # a Fire module puts the outputs of two convolutions one behind the other
@@ -1372,7 +1376,7 @@ lab.show(
 # ### A picture of the network, or of the image?
 #
 # The crucial control. If a picture shows what a network has *learned*, it must change when the network has learned nothing. Adebayo et al. (2018) put that to the test. We do the same: project back from the same units at the same place of `model`, and of copies whose weights were shuffled, in the last layer only or in all. Compare pictures by their **rank correlation**: the correlation
-# of the pixels' ranks, from the most negative to the most positive. At 1 their order stays the same. At 0 nothing of it is left. (Pixels that neither picture reaches do not count, and signs do: without them, any two pictures are alike in being strong in the middle of what the unit sees.) As a yardstick, project back from the same unit at the same place for *another image*, too.
+# of the pixels' ranks, from the most negative to the most positive. At 1 their order stays the same. At 0 nothing of it is left. (Pixels that neither picture reaches do not count, and signs do: without them, any two pictures are alike in being strong in the middle of what the unit sees.) For comparison, project back at the same place from the unit of *another class*, the one that `model` ranks second; and, as a yardstick, from the same unit for *another image*.
 #
 # **Predict.** Order the three rules by how much their pictures change.
 
@@ -1403,7 +1407,8 @@ for rule in rules:
 # %%
 figure, ax = panels(width=7.5, height=3.2)
 bars(ax, list(others), {rule: [round(lab.metrics[f"{rule}/{name}"], 2) for name in others] for rule in rules})
-ax.set(ylabel="rank correlation", ylim=(min(0, ax.get_ylim()[0]), 1.3))
+lowest = min(lab.metrics[f"{rule}/{name}"] for rule in rules for name in others)
+ax.set(ylabel="rank correlation", ylim=(min(0, lowest - 0.15), 1.3))
 lab.show(
     figure,
     alt="Rank correlation between the picture of the trained network and another: "
@@ -1427,7 +1432,7 @@ lab.claim(
 #
 # ### Switches and sums
 #
-# AlexNet and SqueezeNet pool 3 x 3 with stride 2: windows overlap. One peak can be the maximum of four windows. Unpooling puts *one* value back; backpropagation adds up *all four*. (Which one, if they differ? The paper does not say. PyTorch's `max_unpool2d` keeps the last, so that the 0 of one window may wipe out what the next one sent. We keep the strongest.)
+# AlexNet and SqueezeNet pool 3 x 3 with stride 2: windows overlap. One peak can be the maximum of four windows. Unpooling puts *one* value back; backpropagation adds up *all four*. (Which one, if they differ? The paper does not say. PyTorch's `max_unpool2d` keeps the last, so that the 0 of one window may wipe out what an earlier one sent. We keep the strongest.)
 
 # %% tags=["nbval-check-output"]
 peak = torch.zeros(1, 1, 5, 5)
@@ -1451,7 +1456,7 @@ one, other = one / one.abs().max(), other / other.abs().max()  # the strength of
 lab.record("overlapping/difference", difference(one, other), unit="of the largest pixel")
 lab.record("overlapping/rank correlation", rank_correlation(one, other))
 lab.tell(
-    "With overlapping windows, each scaled to its own largest pixel, they differ by up to {overlapping/difference:.2f}; the rank correlation is {overlapping/rank correlation:.2f}. Libraries that change the ReLU only, as is common, show the second one."
+    "With overlapping windows the deconvnet's picture and that of the ReLU rule alone, each scaled to its own largest pixel, differ by up to {overlapping/difference:.2f}; the rank correlation is {overlapping/rank correlation:.2f}. Libraries that change the ReLU only, as is common, show the second one."
 )
 
 
@@ -1463,7 +1468,7 @@ lab.tell(
 
 # %%
 class Functional(nn.Module):
-    """The digit network up to relu3, with functions in place of the modules nn.ReLU."""
+    """The digit network up to conv3, with functions in place of the modules nn.ReLU."""
 
     def __init__(self):
         super().__init__()
@@ -1514,7 +1519,7 @@ for percentile in (50, 75, 90):
     print(percentile, "%:", left.flatten().tolist())
 
 # %% [markdown]
-# The half that is clipped may be empty already: then the percentile is 0, and nothing is below. Regularizers that clip do less and less to a picture that is clear.
+# What lies below the percentile may be empty already, or nothing lies below it, as at 50 %, where it is 0 itself. So regularizers that clip do less and less to a picture that they have emptied.
 #
 # ### Networks without a rule
 #
