@@ -1,0 +1,453 @@
+"""Capsule layers with three routings, self-routing, dynamic and EM; networks that compare them; and attacks.
+
+Papers: T. Hahn, M. Pyeon, G. Kim, *Self-Routing Capsule Networks*, NeurIPS 2019; S. Sabour, N. Frosst, G. E. Hinton,
+*Dynamic Routing Between Capsules*, NeurIPS 2017; G. E. Hinton, S. Sabour, N. Frosst, *Matrix Capsules with EM Routing*,
+ICLR 2018. Where a paper is silent, the authors' code of the first decides; docstrings say so.
+
+N: images; A types of lower capsules with poses of C numbers, B types of upper ones with D. A capsule layer looks at
+windows of k x k places, so that k*k*A lower capsules (index i) vote for B upper ones (index j), at each of L = h * w
+places. Activations are (N, A, H, W), poses (N, A * C, H, W), the C numbers of a capsule one behind the other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-12  # only where nothing is active; a larger one would change what the equations say
+
+# ---- windows and votes ----------------------------------------------------------------------------------------------
+
+
+class CapsuleLayer(nn.Module):
+    """What the three routings share: windows, and the matrices W_ij that turn a lower pose into a vote.
+
+    Each (place in the window, lower type, upper type) has its own matrix; they are shared over output places. Window:
+    `kernel`, `stride`, `padding` as of a convolution, square; maps need not be. Raises ValueError for sizes below 1.
+    """
+
+    def __init__(self, A: int, B: int, C: int, D: int, kernel: int = 1, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        if min(A, B, C, D, kernel, stride) < 1 or padding < 0:
+            raise ValueError(
+                "numbers of capsules, pose sizes, kernel and stride must be at least 1, padding at least 0"
+            )
+        self.A, self.B, self.C, self.D = A, B, C, D
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    @property
+    def votes(self) -> int:
+        """k*k*A, the lower capsules that an upper one hears."""
+        return self.kernel**2 * self.A
+
+    def places(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the upper maps. Raises ValueError for a map smaller than the window."""
+        sides = [(side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (height, width)]
+        if min(sides) < 1:
+            raise ValueError(f"a window of {self.kernel} x {self.kernel} does not fit into a map of {height} x {width}")
+        return sides[0], sides[1]
+
+    def windows(self, maps: Tensor, size: int) -> Tensor:
+        """Maps (N, A * size, H, W) cut into windows, (k*k*A, N * L, size): what lower capsule i says at each place."""
+        if maps.ndim != 4 or maps.shape[1] != self.A * size:
+            raise ValueError(f"maps must be (N, {self.A} * {size}, H, W), got {tuple(maps.shape)}")
+        self.places(*maps.shape[2:])
+        cut = F.unfold(maps, self.kernel, padding=self.padding, stride=self.stride)  # (N, A * size * k*k, L)
+        cut = cut.unflatten(1, (self.A, size, self.kernel**2))  # (N, A, size, k*k, L)
+        return cut.permute(3, 1, 0, 4, 2).reshape(self.votes, -1, size)
+
+    def maps(self, values: Tensor, like: Tensor) -> Tensor:
+        """Values (N * L, B, ...) at their places, (N, B * ..., h, w), for lower maps `like` (N, ..., H, W)."""
+        places = self.places(*like.shape[2:])
+        values = values.reshape(len(like), math.prod(places), -1)  # (N, L, B * ...)
+        return values.transpose(1, 2).unflatten(2, places)
+
+
+class WeightedVotes(torch.autograd.Function):
+    """s_j = sum_i r_ij W_ij u_i, for u (I, M, C), r (I, M, B), W (I, C, B, D) -> (M, B, D); no vote is ever stored.
+
+    The textbook formulation makes all votes, (I, M, B, D) numbers, and a copy of W for each of M; most of its time goes
+    into moving them. Here the weights come first: for one j the sum over i and C is a single matrix product,
+    (M, I * C) @ (I * C, D). The weighted poses of one j and some of M fit into the processor's cache; the backward
+    pass makes them again instead of keeping them.
+    """
+
+    CACHE = 2**18  # numbers that are worked on at a time, 1 MiB
+
+    @staticmethod
+    def forward(ctx, u: Tensor, r: Tensor, W: Tensor) -> Tensor:
+        ctx.save_for_backward(u, r, W)
+        matrices = W.permute(2, 0, 1, 3).flatten(1, 2)  # (B, I * C, D)
+        found = u.new_empty(u.shape[1], *W.shape[2:])  # (M, B, D)
+        for part, poses, weights in _parts(u, r):
+            for j, matrix in enumerate(matrices):
+                torch.mm((poses * weights[j]).flatten(1), matrix, out=found[part, j])
+        return found
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, r, W = ctx.saved_tensors
+        matrices = W.permute(2, 0, 1, 3).flatten(1, 2)  # (B, I * C, D)
+        to_u, to_r, to_W = torch.empty_like(u), torch.empty_like(r), torch.zeros_like(matrices)
+        for part, poses, weights in _parts(u, r):
+            to_poses = torch.zeros_like(poses)  # (m, I, C)
+            for j, matrix in enumerate(matrices):
+                to_W[j].addmm_((poses * weights[j]).flatten(1).T, gradient[part, j])
+                back = (gradient[part, j] @ matrix.T).view_as(poses)
+                to_r[:, part, j] = (back * poses).sum(2).T
+                to_poses.addcmul_(back, weights[j])
+            to_u[:, part] = to_poses.transpose(0, 1)
+        return to_u, to_r, to_W.unflatten(1, W.shape[:2]).permute(1, 2, 0, 3)
+
+
+def _parts(u: Tensor, r: Tensor):
+    """Of u (I, M, C) and r (I, M, B), some of M at a time: which, poses (m, I, C), weights (B, m, I, 1)."""
+    step = max(1, WeightedVotes.CACHE // (u.shape[0] * u.shape[2]))
+    for first in range(0, u.shape[1], step):
+        part = slice(first, first + step)
+        yield part, u[:, part].transpose(0, 1).contiguous(), r[:, part].permute(2, 1, 0).contiguous()[..., None]
+
+
+# ---- self-routing ---------------------------------------------------------------------------------------------------
+
+
+class SelfRouting2d(CapsuleLayer):
+    """Hahn et al. (2019), section 3: each lower capsule has a small network of its own that says to whom it belongs.
+
+    c_ij = softmax_j(W_i^route u_i + b_i), a_j = sum_i c_ij a_i / sum_i a_i, and
+    u_j = sum_i c_ij a_i W_ij u_i / sum_i c_ij a_i. So the a_j of a place add up to 1. W^route and b start at 0 (routing
+    is uniform), and the matrices W_ij as in the authors' code, whose Kaiming bound takes B * D * C for the fan-in.
+    Without poses (D = 0) it is the last layer of a network. Where nothing is active, a_j and u_j are 0.
+    """
+
+    def __init__(self, A: int, B: int, C: int, D: int, kernel: int = 1, stride: int = 1, padding: int = 0) -> None:
+        super().__init__(A, B, C, max(D, 1), kernel, stride, padding)
+        self.D = D
+        self.route = nn.Parameter(torch.zeros(self.votes, C, B))
+        self.bias = nn.Parameter(torch.zeros(self.votes, 1, B))
+        if D:
+            bound = math.sqrt(6 / (B * D * C))
+            self.weight = nn.Parameter(torch.empty(self.votes, C, B, D).uniform_(-bound, bound))
+
+    def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w), and (N, B * D, h, w) or None."""
+        active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
+        weights = self._log_coefficients(poses).exp() * active  # (I, M, B)
+        heard = weights.sum(0)  # (M, B)
+        up = self.maps(heard / active.sum(0).clamp(min=EPSILON), a)
+        if not self.D:
+            return up, None
+        votes = WeightedVotes.apply(poses, weights, self.weight)  # (M, B, D)
+        return up, self.maps(votes / heard.clamp(min=EPSILON)[..., None], a)
+
+    def log_activations(self, a: Tensor, u: Tensor) -> Tensor:
+        """log a_j, (N, B, h, w), without the detour over a_j, which may be too small for a float."""
+        active = self.windows(a, 1).clamp(min=EPSILON)
+        joint = (self._log_coefficients(self.windows(u, self.C)) + active.log()).logsumexp(0)  # (M, B)
+        return self.maps(joint - active.sum(0).log(), a)
+
+    def coefficients(self, u: Tensor) -> Tensor:
+        """c_ij for poses (N, A * C, H, W) -> (k*k*A, N, h, w, B): where each lower capsule sends what it sees."""
+        found = self._log_coefficients(self.windows(u, self.C)).exp()
+        return found.unflatten(1, (len(u), *self.places(*u.shape[2:])))
+
+    def _log_coefficients(self, poses: Tensor) -> Tensor:
+        return (torch.bmm(poses, self.route) + self.bias).log_softmax(2)  # (I, M, B)
+
+
+# ---- dynamic routing ------------------------------------------------------------------------------------------------
+
+
+def squash(s: Tensor, dim: int = -1) -> Tensor:
+    """v = |s|^2 / (1 + |s|^2) * s / |s|: the direction of s, a length below 1. Sabour et al. (2017), equation 1."""
+    square = s.square().sum(dim, keepdim=True)
+    return s * square.clamp(min=EPSILON**2).sqrt() / (1 + square)
+
+
+class DynamicRouting2d(CapsuleLayer):
+    """Sabour et al. (2017), procedure 1: capsules send more to those with whom their votes agree.
+
+    A capsule's activation is the length of its pose. b = 0; `iterations` times: c = softmax_j(b),
+    v_j = squash(sum_i c_ij W_ij u_i), b_ij += v_j . W_ij u_i.
+    """
+
+    def __init__(
+        self,
+        A: int,
+        B: int,
+        C: int,
+        D: int,
+        kernel: int = 1,
+        stride: int = 1,
+        padding: int = 0,
+        iterations: int = 3,
+    ) -> None:
+        super().__init__(A, B, C, D, kernel, stride, padding)
+        if iterations < 1:
+            raise ValueError(f"routing takes at least one iteration, got {iterations}")
+        self.iterations = iterations
+        bound = math.sqrt(6 / (B * D * C))
+        self.weight = nn.Parameter(torch.empty(self.votes, C, B, D).uniform_(-bound, bound))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Poses (N, A * C, H, W) -> (N, B * D, h, w), each of a length below 1."""
+        votes = torch.bmm(self.windows(u, self.C), self.weight.flatten(2))  # (I, M, B * D)
+        votes = votes.unflatten(2, (self.B, self.D)).permute(1, 2, 0, 3).contiguous()  # (M, B, I, D)
+        logits = votes.new_zeros(votes.shape[:3])  # b, (M, B, I)
+        for iteration in range(self.iterations):
+            coefficients = logits.softmax(1)  # over the upper capsules, (M, B, I)
+            v = squash((coefficients[:, :, None] @ votes).squeeze(2))  # (M, B, D)
+            if iteration + 1 < self.iterations:
+                logits = logits + (votes @ v[..., None]).squeeze(3)
+        return self.maps(v, u)
+
+
+# ---- EM routing -----------------------------------------------------------------------------------------------------
+
+
+class EMRouting2d(CapsuleLayer):
+    """Hinton et al. (2018), procedure 1: upper capsules are Gaussians that are fitted to the votes.
+
+    Poses are square matrices, C = D = n * n, and a vote is the product P_i W_ij. The inverse temperature is
+    0.01 (1 - 0.95^t) in iteration t, and assignments start at 1 and not at 1 / B, as in the code of Hahn et al.
+    """
+
+    def __init__(
+        self, A: int, B: int, C: int = 16, kernel: int = 1, stride: int = 1, padding: int = 0, iterations: int = 3
+    ) -> None:
+        super().__init__(A, B, C, C, kernel, stride, padding)
+        self.n = math.isqrt(C)
+        if self.n**2 != C or iterations < 1:
+            raise ValueError(f"EM routing needs square poses and at least one iteration, got {C} and {iterations}")
+        self.iterations = iterations
+        bound = math.sqrt(6 / (B * C))
+        self.weight = nn.Parameter(torch.empty(self.votes, self.n, B, self.n).uniform_(-bound, bound))
+        self.beta_u, self.beta_a = nn.Parameter(torch.zeros(B)), nn.Parameter(torch.zeros(B))
+
+    def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w) and (N, B * C, h, w)."""
+        active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
+        rows = poses.unflatten(2, (self.n, self.n)).flatten(1, 2)  # (I, M * n, n)
+        votes = torch.bmm(rows, self.weight.flatten(2)).unflatten(2, (self.B, self.n))  # (I, M * n, B, n)
+        votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 0, 2, 4).flatten(3).contiguous()  # (M, B, I, C)
+        assigned = active.permute(1, 2, 0).expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
+        for iteration in range(self.iterations):
+            up, mean, variance = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
+            if iteration + 1 < self.iterations:
+                assigned = self._expect(votes, up, mean, variance) * active.permute(1, 2, 0)
+        return self.maps(up, a), self.maps(mean, a)
+
+    def _maximize(self, votes: Tensor, assigned: Tensor, inverse_temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Activations (M, B), means and variances (M, B, C) of the Gaussians, given who is assigned to whom."""
+        total = assigned.sum(2)  # (M, B)
+        share = (assigned / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
+        mean = (share @ votes).squeeze(2)
+        variance = (share @ (votes - mean[:, :, None]).square()).squeeze(2) + 1e-8
+        cost = (self.beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
+        return torch.sigmoid(inverse_temperature * (self.beta_a - cost)), mean, variance
+
+    def _expect(self, votes: Tensor, up: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """r_ij, (M, B, I): how probable each vote is under each Gaussian, among the upper capsules."""
+        distance = ((votes - mean[:, :, None]).square() @ (0.5 / variance)[..., None]).squeeze(3)  # (M, B, I)
+        log_density = -distance - 0.5 * (2 * math.pi * variance).log().sum(2)[..., None]
+        return (up.clamp(min=EPSILON).log()[..., None] + log_density).softmax(1)
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def margin_loss(lengths: Tensor, labels: Tensor, upper: float = 0.9, lower: float = 0.1, weight: float = 0.5) -> Tensor:
+    """Sabour et al. (2017), equation 4, for the lengths (N, K) of the class capsules and labels (N,); mean over N."""
+    present = F.one_hot(_labels(labels, lengths), lengths.shape[1])
+    missing, surplus = (upper - lengths).clamp(min=0).square(), (lengths - lower).clamp(min=0).square()
+    return (present * missing + weight * (1 - present) * surplus).sum(1).mean()
+
+
+def spread_loss(a: Tensor, labels: Tensor, margin: float = 0.2) -> Tensor:
+    """sum over i != t of max(0, m - (a_t - a_i))^2, Hinton et al. (2018), equation 3; a (N, K), mean over images."""
+    target = a.gather(1, _labels(labels, a)[:, None])
+    others = F.one_hot(labels, a.shape[1]) == 0
+    return ((margin - (target - a)).clamp(min=0).square() * others).sum(1).mean()
+
+
+def _labels(labels: Tensor, scores: Tensor) -> Tensor:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < scores.shape[1]:
+        raise ValueError(f"labels must lie in 0 to {scores.shape[1] - 1}, got {labels.min()} to {labels.max()}")
+    return labels
+
+
+# ---- networks -------------------------------------------------------------------------------------------------------
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, which skips pixels and adds zero channels where the shape changes."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        self.stride, self.missing = stride, out - channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        skipped = F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, self.missing // 2, -(-self.missing // 2)))
+        return (h + skipped).relu()
+
+
+def resnet20_features(colours: int = 3) -> nn.Sequential:
+    """The convolutions of ResNet-20: (N, colours, H, W) -> (N, 64, H / 4, W / 4). He et al. (2016), section 4.2."""
+    blocks: list[nn.Module] = [nn.Conv2d(colours, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    for channels, out, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+        blocks += [BasicBlock(channels, out, stride), BasicBlock(out, out), BasicBlock(out, out)]
+    return nn.Sequential(*blocks)
+
+
+class CapsuleNetwork(nn.Module):
+    """A backbone, primary capsules, `depth` capsule layers; the last of them looks at the whole map.
+
+    `features` maps images to (N, channels, side, side). Primary capsules: a 3 x 3 convolution with batch normalization
+    for the poses and another, with a sigmoid, for the activations; dynamic routing has poses only, which are squashed.
+    Each capsule layer but the last has a 3 x 3 window, stride 2, padding 1, and batch normalization of its poses.
+    Raises ValueError for another `routing` than "self", "dynamic" or "em".
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        channels: int,
+        side: int,
+        routing: str,
+        *,
+        depth: int = 1,
+        classes: int = 10,
+        types: int = 32,
+        pose: int = 16,
+    ) -> None:
+        super().__init__()
+        if routing not in ("self", "dynamic", "em"):
+            raise ValueError(f"routing must be 'self', 'dynamic' or 'em', got {routing!r}")
+        self.routing, self.types, self.size = routing, types, pose
+        self.features = features
+        self.pose = _primary(channels, types * pose)
+        self.activation = None if routing == "dynamic" else nn.Sequential(_primary(channels, types), nn.Sigmoid())
+        window = {"kernel": 3, "stride": 2, "padding": 1}
+        self.hidden = nn.ModuleList(_routed(routing, types, types, pose, **window) for _ in range(depth - 1))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(types * pose) for _ in range(depth - 1))
+        for _ in range(depth - 1):
+            side = (side + 1) // 2
+        self.last = _routed(routing, types, classes, pose, last=True, kernel=side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images -> log probabilities (N, classes): activations of the class capsules, made to add up to 1."""
+        a, u = self._below(x)
+        if self.routing == "self":
+            return self.last.log_activations(a, u).flatten(1)
+        up = self._last(a, u).clamp(min=EPSILON)
+        return up.log() - up.sum(1, keepdim=True).log()
+
+    def class_activations(self, x: Tensor) -> Tensor:
+        """Images -> activations of the class capsules, (N, classes); in dynamic routing, lengths of their poses."""
+        return self._last(*self._below(x))
+
+    def _below(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Activations and poses that the last layer is given."""
+        features = self.features(x)
+        u = self.pose(features)
+        a = None if self.activation is None else self.activation(features)
+        if self.routing == "dynamic":
+            u = self._squashed(u)
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            if self.routing == "dynamic":
+                u = self._squashed(norm(layer(u)))
+            else:
+                a, u = layer(a, u)
+                u = norm(u)
+        return a, u
+
+    def _last(self, a: Tensor | None, u: Tensor) -> Tensor:
+        if self.routing == "dynamic":
+            return self.last(u).flatten(1).unflatten(1, (-1, self.size)).norm(dim=2)
+        return self.last(a, u)[0].flatten(1)
+
+    def _squashed(self, u: Tensor) -> Tensor:
+        return squash(u.unflatten(1, (self.types, self.size)), dim=2).flatten(1, 2)
+
+
+def _primary(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
+
+
+def _routed(routing: str, A: int, B: int, pose: int, *, last: bool = False, **window: int) -> CapsuleLayer:
+    if routing == "self":
+        return SelfRouting2d(A, B, pose, 0 if last else pose, **window)
+    return DynamicRouting2d(A, B, pose, pose, **window) if routing == "dynamic" else EMRouting2d(A, B, pose, **window)
+
+
+def resnet20_capsules(routing: str, depth: int = 1, classes: int = 10, side: int = 32) -> nn.Module:
+    """ResNet-20 with one of five heads, for images (N, 3, side, side) -> log probabilities (N, classes).
+
+    "self", "dynamic", "em": `CapsuleNetwork` of 32 types with poses of 16 numbers; "average": global average pooling
+    and a linear layer; "convolution": a convolution to 512 channels and a linear layer. Hahn et al. (2019), section 5.
+    Raises ValueError for another routing, or for a depth other than 1 of a baseline.
+    """
+    features, places = resnet20_features(), side // 4
+    if routing in ("average", "convolution"):
+        if depth != 1:
+            raise ValueError(f"the baseline {routing!r} has no capsule layers: its depth is 1, got {depth}")
+        if routing == "average":
+            head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
+        else:
+            head = [nn.Conv2d(64, 512, 3, padding=1), nn.BatchNorm2d(512), nn.ReLU(), nn.Flatten()]
+            head += [nn.Linear(512 * places**2, classes)]
+        return nn.Sequential(features, *head, nn.LogSoftmax(1))
+    return CapsuleNetwork(features, 64, places, routing, depth=depth, classes=classes)
+
+
+# ---- attacks --------------------------------------------------------------------------------------------------------
+
+
+def fgsm(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    targeted: bool = False,
+    box: tuple[Tensor | float, Tensor | float] = (0.0, 1.0),
+) -> Tensor:
+    """One step of length eps (in units of x) along the sign of the gradient of the loss, -log p. Same shape as x.
+
+    Away from the true `labels`; if `targeted`, towards `labels`, which then are wrong classes. The result lies in
+    `box`, the smallest and largest value of an image in the units in which the model takes it.
+    Raises ValueError for eps < 0 or labels that are no classes. Goodfellow et al. (2015), arXiv:1412.6572.
+    """
+    return bim(model, x, labels, eps, steps=1, targeted=targeted, box=box)
+
+
+def bim(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    steps: int = 10,
+    targeted: bool = False,
+    box: tuple[Tensor | float, Tensor | float] = (0.0, 1.0),
+) -> Tensor:
+    """`steps` steps of length eps / steps, as `fgsm`; never farther than eps from x. Kurakin et al. (2017)."""
+    if not eps >= 0 or steps < 1:
+        raise ValueError(f"eps must be at least 0 and there must be a step, got {eps} and {steps}")
+    low, high = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in box)
+    attacked = x.detach()
+    for _ in range(steps):
+        attacked.requires_grad_()
+        log_probabilities = model(attacked)
+        loss = F.nll_loss(log_probabilities, _labels(labels, log_probabilities), reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, attacked)
+        step = (eps / steps) * gradient.sign()
+        attacked = attacked.detach() + (-step if targeted else step)
+        attacked = (x + (attacked - x).clamp(-eps, eps)).clamp(low, high).detach()
+    return attacked

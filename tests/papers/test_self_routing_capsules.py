@@ -1,0 +1,352 @@
+"""Capsule layers against the textbook formulation, which makes every vote, and the cases worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labkit.papers.self_routing_capsules import (
+    CapsuleNetwork,
+    DynamicRouting2d,
+    EMRouting2d,
+    SelfRouting2d,
+    WeightedVotes,
+    bim,
+    fgsm,
+    margin_loss,
+    resnet20_capsules,
+    spread_loss,
+    squash,
+)
+from tests.tensors import normal, seeded
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def drawn(layer: nn.Module, seed: int = 0) -> nn.Module:
+    """The layer with all its parameters drawn at random, in float64."""
+    for parameter in layer.double().parameters():
+        nn.init.normal_(parameter, std=0.5, generator=seeded(seed))
+    return layer
+
+
+def capsules(A: int, C: int, height: int = 5, width: int = 5, N: int = 2) -> tuple[Tensor, Tensor]:
+    """Activations (N, A, H, W) in (0, 1) and poses (N, A * C, H, W)."""
+    return torch.sigmoid(normal(N, A, height, width)), normal(N, A * C, height, width, seed=1)
+
+
+def heard(maps: Tensor, A: int, kernel: int, stride: int, padding: int) -> Tensor:
+    """(N, A * size, H, W) -> (N, h, w, kernel, kernel, A, size), by plain slicing."""
+    maps = F.pad(maps, [padding] * 4).unflatten(1, (A, -1))
+    cut = maps.unfold(3, kernel, stride).unfold(4, kernel, stride)  # (N, A, size, h, w, k, k)
+    return cut.permute(0, 3, 4, 5, 6, 1, 2)
+
+
+def by_textbook(layer: SelfRouting2d, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Self-routing with every vote: activations (N, B, h, w) and poses (N, B * D, h, w)."""
+    window = (layer.kernel, layer.stride, layer.padding)
+    poses = heard(u, layer.A, *window).flatten(3, 5)  # (N, h, w, I, C)
+    active = heard(a, layer.A, *window).flatten(3, 5)  # (N, h, w, I, 1)
+    c = (torch.einsum("nhwic,icb->nhwib", poses, layer.route) + layer.bias[:, 0]).softmax(-1)
+    votes = torch.einsum("nhwic,icbd->nhwibd", poses, layer.weight)
+    up = (c * active).sum(3) / active.sum(3)
+    pose = (c[..., None] * active[..., None] * votes).sum(3) / (c * active).sum(3)[..., None]
+    return up.permute(0, 3, 1, 2), pose.permute(0, 3, 4, 1, 2).flatten(1, 2)
+
+
+# ---- votes ----------------------------------------------------------------------------------------------------------
+
+
+def test_weighted_votes_are_the_sum_of_all_votes_and_so_are_their_gradients() -> None:
+    u, r, W = (x.requires_grad_() for x in (normal(6, 7, 3), normal(6, 7, 4, seed=1), normal(6, 3, 4, 2, seed=2)))
+    found = WeightedVotes.apply(u, r, W)
+    expected = torch.einsum("imc,imb,icbd->mbd", u, r, W)
+    torch.testing.assert_close(found, expected)
+    weights = normal(7, 4, 2, seed=3)
+    gradients = torch.autograd.grad((found * weights).sum(), (u, r, W))
+    torch.testing.assert_close(gradients, torch.autograd.grad((expected * weights).sum(), (u, r, W)))
+
+
+def test_weighted_votes_do_not_depend_on_how_many_places_fit_into_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = normal(6, 7, 3), normal(6, 7, 4, seed=1), normal(6, 3, 4, 2, seed=2)
+    whole = WeightedVotes.apply(*inputs)
+    monkeypatch.setattr(WeightedVotes, "CACHE", 40)  # two places at a time
+    torch.testing.assert_close(WeightedVotes.apply(*inputs), whole)
+
+
+def test_the_gradient_of_weighted_votes_agrees_with_finite_differences() -> None:
+    inputs = [x.requires_grad_() for x in (normal(3, 4, 2), normal(3, 4, 5, seed=1), normal(3, 2, 5, 3, seed=2))]
+    assert torch.autograd.gradcheck(WeightedVotes.apply, inputs)
+
+
+# ---- self-routing ---------------------------------------------------------------------------------------------------
+
+WINDOWS = [
+    {"kernel": 1},
+    {"kernel": 3, "stride": 2},
+    {"kernel": 3, "stride": 2, "padding": 1},
+    {"kernel": 2, "stride": 1},
+    {"kernel": 5},
+]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("shape", [(5, 5), (6, 9)], ids=["square", "wide"])
+def test_self_routing_is_what_the_textbook_formulation_gives(window: dict[str, int], shape: tuple[int, int]) -> None:
+    layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 2, **window)), capsules(3, 6, *shape)
+    torch.testing.assert_close(layer(a, u), by_textbook(layer, a, u))
+
+
+def test_upper_activations_of_a_place_add_up_to_1_for_any_weights() -> None:
+    up, _ = drawn(SelfRouting2d(3, 4, 6, 2, kernel=3))(*capsules(3, 6))
+    torch.testing.assert_close(up.sum(1), torch.ones_like(up[:, 0]))
+
+
+def test_a_new_layer_routes_uniformly_and_its_poses_are_means_of_the_votes_by_activation() -> None:
+    layer, (a, u) = SelfRouting2d(3, 4, 6, 2, kernel=5).double(), capsules(3, 6)
+    up, pose = layer(a, u)
+    torch.testing.assert_close(up, torch.full_like(up, 1 / 4))
+    active, poses = heard(a, 3, 5, 1, 0).flatten(1, 5), heard(u, 3, 5, 1, 0).flatten(1, 5)  # (N, I, 1), (N, I, C)
+    votes = torch.einsum("nic,icbd->nibd", poses, layer.weight)
+    mean = (active[..., None] * votes).sum(1) / active.sum(1)[..., None]
+    torch.testing.assert_close(pose.flatten(1), mean.flatten(1))
+
+
+def test_a_new_layers_matrices_have_the_bound_of_the_authors_code() -> None:
+    largest = SelfRouting2d(32, 32, 16, 16, kernel=3).weight.abs().max().item()
+    assert math.sqrt(6 / (512 * 16)) == pytest.approx(0.02706, abs=1e-5)
+    assert 0.027 < largest <= 0.02707
+
+
+def test_activations_that_are_all_scaled_change_nothing() -> None:
+    layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 2, kernel=3)), capsules(3, 6)
+    torch.testing.assert_close(layer(0.01 * a, u), layer(a, u))
+
+
+def test_a_capsule_that_is_heard_by_one_alone_passes_on_its_own_vote() -> None:
+    layer, (a, u) = drawn(SelfRouting2d(2, 2, 3, 3)), capsules(2, 3, 1, 1)
+    nn.init.zeros_(layer.route)
+    layer.bias.data = torch.tensor([[[400.0, -400.0]], [[-400.0, 400.0]]], dtype=torch.float64)  # 0 to 0, 1 to 1
+    layer.weight.data = torch.eye(3, dtype=torch.float64)[None, :, None].expand(2, 3, 2, 3).clone()
+    up, pose = layer(a, u)
+    torch.testing.assert_close(pose, u)
+    torch.testing.assert_close(up, a / a.sum(1, keepdim=True))
+
+
+def test_lower_capsules_that_change_places_together_with_their_weights_change_nothing() -> None:
+    layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 2)), capsules(3, 6, 1, 1)
+    before = layer(a, u)
+    order = torch.tensor([2, 0, 1])
+    for parameter in (layer.route, layer.bias, layer.weight):
+        parameter.data = parameter.data[order]
+    torch.testing.assert_close(layer(a[:, order], u.unflatten(1, (3, 6))[:, order].flatten(1, 2)), before)
+
+
+def test_log_activations_are_the_logarithm_also_where_routing_is_saturated() -> None:
+    layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 0, kernel=5)), capsules(3, 6)
+    torch.testing.assert_close(layer.log_activations(a, u), layer(a, u)[0].log())
+    layer.bias.data[..., 0] += 5000.0
+    logs = layer.log_activations(a, u)
+    assert logs.isfinite().all()
+    assert logs[:, 1].max() < -1000  # its activation itself is 0 in any float
+
+
+def test_coefficients_say_where_each_lower_capsule_sends_what_it_sees() -> None:
+    layer, (_, u) = drawn(SelfRouting2d(3, 4, 6, 2, kernel=3, stride=2)), capsules(3, 6)
+    c = layer.coefficients(u)
+    assert c.shape == (27, 2, 2, 2, 4)
+    torch.testing.assert_close(c.sum(-1), torch.ones_like(c[..., 0]))
+
+
+# ---- dynamic routing ------------------------------------------------------------------------------------------------
+
+
+def test_squash_of_3_and_4_has_the_norm_25_26ths() -> None:
+    torch.testing.assert_close(squash(torch.tensor([3.0, 4.0])), torch.tensor([0.576923, 0.769231]))
+
+
+def test_one_iteration_is_the_squashed_sum_of_votes_over_the_number_of_upper_capsules() -> None:
+    layer, u = drawn(DynamicRouting2d(3, 4, 6, 2, kernel=5, iterations=1)), capsules(3, 6)[1]
+    votes = torch.einsum("nic,icbd->nibd", heard(u, 3, 5, 1, 0).flatten(1, 5), layer.weight)
+    torch.testing.assert_close(layer(u).flatten(1), squash(votes.sum(1) / 4).flatten(1))
+
+
+def test_three_iterations_are_procedure_1() -> None:
+    layer, u = drawn(DynamicRouting2d(3, 4, 6, 2, kernel=3, stride=2)), capsules(3, 6)[1]
+    votes = torch.einsum("nhwic,icbd->nhwibd", heard(u, 3, 3, 2, 0).flatten(3, 5), layer.weight)
+    b = torch.zeros_like(votes[..., 0])
+    for _ in range(3):
+        v = squash((b.softmax(-1)[..., None] * votes).sum(3))
+        b = b + torch.einsum("nhwbd,nhwibd->nhwib", v, votes)
+    torch.testing.assert_close(layer(u), v.permute(0, 3, 4, 1, 2).flatten(1, 2))
+
+
+# ---- EM routing -----------------------------------------------------------------------------------------------------
+
+
+def test_em_routing_is_procedure_1_with_the_densities_of_torch() -> None:
+    layer, (a, u) = drawn(EMRouting2d(3, 4, 9, kernel=3, stride=2)), capsules(3, 9)
+    poses = heard(u, 3, 3, 2, 0).flatten(3, 5).unflatten(-1, (3, 3))  # (N, h, w, I, 3, 3)
+    votes = torch.einsum("nhwixy,iybz->nhwibxz", poses, layer.weight).flatten(-2)  # (N, h, w, I, B, 9)
+    active = heard(a, 3, 3, 2, 0).flatten(3, 5)  # (N, h, w, I, 1)
+    r = torch.ones_like(votes[..., 0])
+    for t in (1, 2, 3):
+        r = r * active
+        share = (r / r.sum(3, keepdim=True))[..., None]
+        mean = (share * votes).sum(3, keepdim=True)
+        variance = (share * (votes - mean).square()).sum(3, keepdim=True) + 1e-8
+        cost = ((layer.beta_u[:, None] + variance.sqrt().log()[..., 0, :, :]) * r.sum(3)[..., None]).sum(-1)
+        up = torch.sigmoid(0.01 * (1 - 0.95**t) * (layer.beta_a - cost))
+        density = torch.distributions.Normal(mean, variance.sqrt()).log_prob(votes).sum(-1)  # (N, h, w, I, B)
+        r = (up.log()[..., None, :] + density).softmax(-1)
+    found_up, found_pose = layer(a, u)
+    torch.testing.assert_close(found_up, up.permute(0, 3, 1, 2))
+    torch.testing.assert_close(found_pose, mean[..., 0, :, :].permute(0, 3, 4, 1, 2).flatten(1, 2))
+
+
+# ---- nothing active, nothing there ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda a, u: SelfRouting2d(2, 3, 4, 4, kernel=3)(a, u),
+        lambda a, u: (SelfRouting2d(2, 3, 4, 0, kernel=3).log_activations(a, u),),
+        lambda a, u: (DynamicRouting2d(2, 3, 4, 4, kernel=3)(u),),
+        lambda a, u: EMRouting2d(2, 3, 4, kernel=3)(a, u),
+        lambda a, u: (squash(u, dim=1),),
+    ],
+    ids=["self", "self, logarithm", "dynamic", "em", "squash"],
+)
+@pytest.mark.parametrize(("active", "poses"), [(0, 1), (1, 0), (0, 0)])
+def test_silent_capsules_and_poses_of_zero_give_finite_values_and_gradients(
+    run: Callable, active: float, poses: float
+) -> None:
+    a = torch.full((1, 2, 3, 3), float(active), requires_grad=True)
+    u = (poses * torch.randn(1, 8, 3, 3, generator=seeded())).requires_grad_()
+    outputs = run(a, u)
+    assert all(output.isfinite().all() for output in outputs)
+    sum(output.sum() for output in outputs).backward()
+    assert all(x.grad is None or x.grad.isfinite().all() for x in (a, u))
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_margin_loss_of_a_worked_example() -> None:
+    lengths = torch.tensor([[0.8, 0.3, 0.05]])  # (0.9 - 0.8)^2 + 0.5 (0.3 - 0.1)^2
+    assert margin_loss(lengths, torch.tensor([0])).item() == pytest.approx(0.01 + 0.02)
+
+
+def test_the_spread_loss_of_a_worked_example_leaves_the_target_out() -> None:
+    a = torch.tensor([[0.5, 0.4, 0.1]])  # (0.2 - 0.1)^2 + max(0, 0.2 - 0.4)^2
+    assert spread_loss(a, torch.tensor([0]), margin=0.2).item() == pytest.approx(0.01)
+
+
+# ---- networks -------------------------------------------------------------------------------------------------------
+
+PARAMETERS = {
+    ("average", 1): 269_722,
+    ("convolution", 1): 893_210,
+    ("dynamic", 1): 5_807_888,
+    ("dynamic", 2): 4_236_048,
+    ("em", 1): 911_204,
+    ("em", 2): 813_988,
+    ("self", 1): 931_664,
+    ("self", 2): 3_187_536,
+}
+
+
+@pytest.mark.parametrize(("routing", "depth"), PARAMETERS)
+def test_a_network_has_as_many_parameters_as_the_authors_and_gives_log_probabilities(routing: str, depth: int) -> None:
+    network = resnet20_capsules(routing, depth)
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[routing, depth]
+    log_probabilities = network(torch.rand(2, 3, 32, 32, generator=seeded()))
+    assert log_probabilities.shape == (2, 10)
+    torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(2))
+    log_probabilities[:, 0].sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
+
+
+@pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
+def test_log_probabilities_are_class_activations_made_to_add_up_to_1(routing: str) -> None:
+    network = CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 6, routing, depth=2, types=3, pose=4).eval()
+    images = torch.rand(5, 1, 6, 6, generator=seeded())
+    activations = network.class_activations(images)
+    torch.testing.assert_close(network(images).exp(), activations / activations.sum(1, keepdim=True))
+
+
+# ---- attacks --------------------------------------------------------------------------------------------------------
+
+
+class Identity(nn.Module):
+    """A linear network of two classes whose logits are its inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.log_softmax(1)
+
+
+@pytest.mark.parametrize("attack", [fgsm, bim])
+@pytest.mark.parametrize(("label", "targeted"), [(0, False), (1, True)])
+def test_an_attack_on_a_linear_network_moves_each_input_by_eps(attack, label: int, targeted: bool) -> None:
+    x = torch.tensor([[0.5, 0.2]])
+    attacked = attack(Identity(), x, torch.tensor([label]), 0.1, targeted=targeted)
+    torch.testing.assert_close(attacked, torch.tensor([[0.4, 0.3]]))
+
+
+def test_an_attack_stays_within_eps_and_within_the_box_and_leaves_the_image_alone() -> None:
+    network = resnet20_capsules("average").eval()
+    x = torch.rand(2, 3, 32, 32, generator=seeded())
+    before, labels = x.clone(), torch.tensor([3, 4])
+    attacked = bim(network, x, labels, 0.1, steps=5)
+    assert (attacked - x).abs().max() <= 0.1 + 1e-6
+    assert 0 <= attacked.min() <= attacked.max() <= 1
+    assert torch.equal(x, before)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert F.nll_loss(network(attacked), labels) > F.nll_loss(network(x), labels)
+
+
+def test_the_box_may_differ_between_colours() -> None:
+    low, high = torch.tensor([-2.0, -1.0]), torch.tensor([2.0, 1.0])
+    attacked = fgsm(Identity(), torch.tensor([[1.95, -0.95]]), torch.tensor([1]), 0.1, box=(low, high))
+    torch.testing.assert_close(attacked, torch.tensor([[2.0, -1.0]]))
+
+
+def test_eps_of_0_changes_nothing() -> None:
+    x = torch.tensor([[0.5, 0.2]])
+    assert torch.equal(fgsm(Identity(), x, torch.tensor([0]), 0.0), x)
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: SelfRouting2d(2, 3, 4, 4, kernel=3)(*(x.float() for x in capsules(3, 4))),
+            r"\(N, 2 \* 1, H, W\), got",
+        ),
+        (
+            lambda: SelfRouting2d(2, 3, 4, 4, kernel=7)(*(x.float() for x in capsules(2, 4))),
+            "7 x 7 does not fit .* 5 x 5",
+        ),
+        (lambda: SelfRouting2d(0, 3, 4, 4), "must be at least 1"),
+        (lambda: DynamicRouting2d(2, 3, 4, 4, iterations=0), "at least one iteration, got 0"),
+        (lambda: EMRouting2d(2, 3, 5), "square poses and at least one iteration, got 5"),
+        (lambda: margin_loss(torch.rand(2, 3), torch.tensor([0, 3])), "labels must lie in 0 to 2, got 0 to 3"),
+        (lambda: spread_loss(torch.rand(2, 3), torch.tensor([-1, 0])), "labels must lie in 0 to 2, got -1 to 0"),
+        (lambda: fgsm(Identity(), torch.rand(1, 2), torch.tensor([0]), -0.1), "eps must be at least 0"),
+        (lambda: fgsm(Identity(), torch.rand(1, 2), torch.tensor([2]), 0.1), "labels must lie in 0 to 1"),
+        (lambda: resnet20_capsules("none"), "routing must be 'self', 'dynamic' or 'em', got 'none'"),
+        (lambda: resnet20_capsules("average", depth=2), "'average' has no capsule layers: its depth is 1, got 2"),
+    ],
+)
+def test_bad_input_is_answered_with_one_sentence(call: Callable, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
