@@ -126,8 +126,8 @@ def test_self_routing_by_textbook(benchmark, capsys) -> None:
     ours, floor = seconds["self"], seconds["products"]
     with capsys.disabled():
         print(
-            f"\nself-routing, 32 to 32 capsules: {ours:.2f} s, textbook {benchmark.stats.stats.min / ours:.1f} times that; "
-            f"the products alone {floor:.2f} s, so {ours / floor:.1f} times the floor"
+            f"\nself-routing, 32 to 32 capsules: {ours:.2f} s, textbook {benchmark.stats.stats.min / ours:.1f} times "
+            f"that; the products alone {floor:.2f} s, so {ours / floor:.1f} times the floor"
         )
 
 
