@@ -20,7 +20,7 @@
 # | **You need** | convolution, max pooling, the chain rule; a first idea of PyTorch's autograd |
 # | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
-# | **Papers** | M. D. Zeiler, R. Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014; J. Yosinski, J. Clune, A. Nguyen, T. Fuchs, H. Lipson, *Understanding Neural Networks Through Deep Visualization*, ICML Deep Learning Workshop 2015 |
+# | **Paper** | M. D. Zeiler, R. Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014; J. Yosinski, J. Clune, A. Nguyen, T. Fuchs, H. Lipson, *Understanding Neural Networks Through Deep Visualization*, ICML Deep Learning Workshop 2015 |
 # | **Also** | a review of both, in Korean, after a textbook of machine learning |
 #
 # **Claims that you will test.** Some hold, some do not, and some need a control to be worth anything.
@@ -58,12 +58,13 @@ seed = 0  # another seed: other initial weights, other scenes, other noise to st
 from collections import OrderedDict
 from copy import deepcopy
 from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
 from scipy.stats import rankdata, spearmanr
+
+# %%
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -79,11 +80,14 @@ from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
 from labkit.papers import cnn_visualization as paper
 from labkit.papers.cnn_visualization import Deconvnet, FeatureMaps, Regularizers, activation_maximization
+
+# %%
 from labkit.papers.sparse_autoencoders import gabor_fit
 
 lab = labkit.start("04_cnn_visualization", profile=profile, seed=seed)
 
 
+# %%
 def generator(name):
     """Random numbers that depend on the seed and the name, drawn on the CPU."""
     return torch.Generator().manual_seed(lab.generator(name).initial_seed())
@@ -107,15 +111,16 @@ class Config:
     gain: float | None  # how much a step of ascent should raise the activation; None: eta is always `lr`
     scenes: int = 4000  # drawn for each pass
     learning_rate: float = 5e-3  # largest step size of AdamW, reached after a third of the training
-    # the share of the scene's side that a pattern takes, and the other changes
-    sizes: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 0.95)
-    angles: tuple[int, ...] = (-180, -135, -90, -45, -20, 0, 20, 45, 90, 135)  # degrees, counter-clockwise
+    sizes: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 0.95)  # shares of the scene's side that a pattern takes
+    angles: tuple[int, ...] = (-180, -135, -90, -45, -20, 0, 20, 45, 90, 135)  # in degrees, counter-clockwise
     lights: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # factors of the brightness
 
 
 # %%
 squeezenet = ("features.1", "features.4", "features.7", "features.10", "features.12")
 alexnet = ("features.1", "features.4", "features.7", "features.9", "features.11")
+
+# %%
 config = lab.choose(
     quick=Config(
         *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 9, 3),
@@ -151,13 +156,17 @@ mnist, photographs = labkit.data.load("mnist", profile=profile), labkit.data.loa
 print(mnist.source, photographs.source, sep="\n")
 
 
+# %%
 def scenes(part, count, name):
     """Digits on photographs: images (count, 3, 28, 28), the digits, and which photograph is behind."""
     digits = mnist.train if part == "train" else mnist.test
     return digit_scenes(digits, photographs, side=28, part=part, count=count, sizes=(18, 28), generator=generator(name))
 
 
+# %%
 test_scenes = scenes("test", 1000, "test scenes")
+
+# %%
 lab.show(
     image_rows({"test": test_scenes.images[:10]}, columns=[str(int(y)) for y in test_scenes.labels[:10]], size=0.9),
     alt="Ten test scenes with their labels below: handwritten digits in various colours, sizes and directions, on pieces of colour photographs.",
@@ -252,6 +261,7 @@ def prepare(images):
     return (images - mean[:, None, None]) / std[:, None, None]
 
 
+# %%
 def logits(x):
     """What `model` says to prepared images before any softmax, (B, classes)."""
     if config.network != "squeezenet1_0":
@@ -260,6 +270,7 @@ def logits(x):
     return scores.mean((2, 3))
 
 
+# %%
 def short(c):
     """The first name of a class, for figures."""
     return class_names[c].removeprefix("digit ").split(",")[0][:14]
@@ -276,6 +287,8 @@ if model is not digit_net:
     nets = {config.network: model} | nets
 first = {name: next(m for m in net.modules() if isinstance(m, nn.Conv2d)).weight for name, net in nets.items()}
 columns = 2 if model is not digit_net else 3
+
+# %%
 figure, axes = panels(-(-len(nets) // columns), columns, width=3.6, height=3.8)
 for ax, (name, weight) in zip(axes.flat, first.items(), strict=True):
     grid = paper.filter_grid(weight, columns=4 if len(weight) == 12 else 10)
@@ -301,6 +314,7 @@ def flat_part(weight):
     return weight.mean((2, 3)).square().sum(1) * weight[0, 0].numel() / weight.square().sum((1, 2, 3))
 
 
+# %%
 def edge_or_blob(weight):
     """Share of the rest of each filter's energy that one colour times one Gabor explains: (K, 3, h, h) -> (K,)."""
     varying = weight - weight.mean((2, 3), keepdim=True)
@@ -308,6 +322,7 @@ def edge_or_blob(weight):
     return s[:, 0] ** 2 / s.square().sum(1) * gabor_fit(v[:, 0], weight.shape[-1]).explained
 
 
+# %%
 explained = {name: edge_or_blob(weight.detach()) for name, weight in first.items()}
 flat = {name: flat_part(weight.detach()).median() for name, weight in first.items()}
 for name, share in explained.items():
@@ -357,6 +372,8 @@ else:
     resized = [F.interpolate(image, (config.side,) * 2, mode="bilinear", antialias=True) for image in square]
     gallery = torch.cat(resized).clamp(0, 1)  # (6, 3, side, side)
 maps = FeatureMaps(model, config.layers)(prepare(gallery))
+
+# %%
 print({layer: tuple(found.shape[1:]) for layer, found in maps.items()}, "channels, rows, columns")
 
 # %%
@@ -463,6 +480,7 @@ def responses(net, layers, images):
     return {layer: torch.cat([part[layer].amax((2, 3)) for part in parts]) for layer in layers}
 
 
+# %%
 def auc(found, positive):
     """How well each channel separates: (N, K) responses, (N,) bool -> (K,) in [0, 1]. Ties count half."""
     ranks = torch.from_numpy(rankdata(found.numpy(), axis=0))  # (N, K), 1 for the weakest
@@ -480,6 +498,7 @@ def clean(split):
     return (0.5 + 0.2 * images).clamp(0, 1), split.labels[whole]
 
 
+# %%
 if model is digit_net:
     kinds, disc, scenery = range(10), None, photographs
     split = {"find": (mnist.train.images, mnist.train.labels), "test": (mnist.test.images, mnist.test.labels)}
@@ -499,6 +518,7 @@ def patterns(part, kind):
     return images[torch.cat(chosen)], torch.arange(sum(map(len, chosen))) < len(chosen[0])
 
 
+# %%
 def on_photographs(part, chosen, size=0.8, angle=0, light=1.0, behind=None):
     """Patterns (N, 1, h, w) in the middle of pieces of photographs, or of what is given as `behind`."""
     if behind is None:
@@ -519,6 +539,7 @@ def find_detector(net, kinds):
     return best
 
 
+# %%
 auc_found, layer, channel, kind = find_detector(model, kinds)
 untrained_auc_found, untrained_layer, untrained_channel, _ = find_detector(untrained, [kind])
 lab.record("untrained/AUC when found", untrained_auc_found)
@@ -530,6 +551,8 @@ lab.record("detector/AUC when found", auc_found)
 chosen, positive = patterns("test", kind)
 shown = on_photographs("test", chosen)
 detector = FeatureMaps(model, layer)(prepare(shown))[layer][:, channel]  # (N, h, w)
+
+# %%
 figure, axes = panels(2, 8, width=1.3, height=1.35)
 for i, column in zip([*torch.where(positive)[0][:4], *torch.where(~positive)[0][:4]], axes.T, strict=True):
     column[0].imshow(shown[i].permute(1, 2, 0))
@@ -552,6 +575,8 @@ lab.show(
 grey = torch.full((len(chosen), 3, config.side, config.side), 0.5)
 noise = torch.rand(grey.shape, generator=generator("noise"))
 other, _ = backgrounds(scenery, config.side, len(chosen), generator("other"), part="test")
+
+# %%
 changes = {
     "size": {size: {"size": size} for size in config.sizes},
     "direction": {angle: {"angle": angle} for angle in config.angles},
@@ -560,6 +585,8 @@ changes = {
 }
 detectors = {"detector": (model, layer, channel), "untrained": (untrained, untrained_layer, untrained_channel)}
 curves = {}  # (name, change): AUCs
+
+# %%
 for change, values in changes.items():
     for options in values.values():
         images = on_photographs("test", chosen, **options)
@@ -590,6 +617,8 @@ lab.show(
 
 # %%
 unchanged = lab.metrics["detector/unchanged"]
+
+# %%
 for change, values in changes.items():
     found = dict(zip(values, curves["detector", change], strict=True))
     worst = min(found, key=found.get)
@@ -634,6 +663,7 @@ def one_and_all(net, layer, kind):
     return auc(later[:, [best]], truth).item(), roc_auc_score(truth, readout.decision_function(later))
 
 
+# %%
 for name, net in {"trained": model, "untrained": untrained}.items():
     for each in config.layers:
         one, both = one_and_all(net, each, kind)
@@ -653,7 +683,11 @@ lab.show(
     + "; ".join(f"{name} from {line[0]:.2f} to {line[-1]:.2f}" for name, line in lines.items())
     + ".",
 )
+
+# %%
 last = config.layers[-1]
+
+# %%
 lab.claim(
     "After a few layers the representation is local: in the last hidden layer one unit separates (nearly) as well as all units together (AUC at most 0.05 lower, about two standard errors).",
     holds=lab.metrics[f"trained, one unit/{last}"] >= lab.metrics[f"trained, all units/{last}"] - 0.05,
@@ -690,6 +724,8 @@ else:  # real photographs in ten classes, small but with labels
     labelled, fresh = F.interpolate(small, (112, 112), mode="bilinear", antialias=True).split(200)
 mixed = labels[torch.randperm(len(labels), generator=generator("mixed labels"))]
 choosy = {}
+
+# %%
 for name, net in {"trained": model, "untrained": untrained}.items():
     for each, found in responses(net, config.layers, labelled).items():
         choosy[name, each] = selectivity(found, labels)
@@ -740,9 +776,12 @@ def decisions(images, silent=()):
         return torch.cat([model(prepare(part)).argmax(1) for part in images.split(100)])
 
 
+# %%
 whole = decisions(fresh)
 favourite = torch.stack([responses(model, [last], labelled)[last][labels == c].mean(0) for c in range(10)]).argmax(0)
 kept = {"its class": [], "other classes": [], "its class, random units": []}
+
+# %%
 for c in range(10):
     order = torch.where(favourite == c, choosy["trained", last], -1.0).argsort(descending=True)
     three = order[: min(3, int((favourite == c).sum()))].tolist()
@@ -752,10 +791,14 @@ for c in range(10):
         kept["its class"].append(same[fresh_labels == c].float().mean().item())
         kept["other classes"].append(same[fresh_labels != c].float().mean().item())
         kept["its class, random units"].append(same_at_random[fresh_labels == c].float().mean().item())
+
+# %%
 lab.record_all({f"kept/{name}": np.mean(values) for name, values in kept.items()}, unit="share of decisions")
 
 # %%
 lost = {name: 1 - lab.metrics[f"kept/{name}"] for name in kept}
+
+# %%
 figure, ax = panels(width=6.4, height=3)
 bars(ax, list(lost), {"share of decisions that change": [round(share, 3) for share in lost.values()]})
 ax.set(ylabel="decisions that change", ylim=(0, 1))
@@ -765,6 +808,8 @@ lab.show(
     + ", ".join(f"{share:.2f} ({name})" for name, share in lost.items())
     + ".",
 )
+
+# %%
 lab.claim(
     "Whoever loses the three most selective units for a class loses that class: at least half of its decisions change, and at least twice as many as of the other classes'.",
     holds=lost["its class"] >= max(0.5, 2 * lost["other classes"]),
@@ -817,6 +862,7 @@ def ascend(unit, steps, desired):
     return x, way
 
 
+# %%
 target = 3 if model is digit_net else 130  # the digit 3, or the flamingo, the example in Yosinski's toolbox
 image, way = ascend(target, steps=40, desired=config.gain or 5.0)
 with torch.no_grad():
@@ -837,6 +883,7 @@ def signed(pictures):
     return (0.5 + 0.5 * pictures / largest[:, None, None, None]).clamp(0, 1)
 
 
+# %%
 figure, (left, middle, right) = panels(1, 3, width=3.2, height=3)
 left.imshow((image[0] + mean[:, None, None]).permute(1, 2, 0))
 left.set_title("as the network sees it", fontsize=11)
@@ -864,6 +911,7 @@ def fine_detail(images):
     return power[:, frequency > 0.25].sum(1) / power.sum((1, 2)).clamp(min=1e-12)
 
 
+# %%
 pieces, _ = backgrounds(photographs, config.side, 60, generator("pieces"), part="test")
 begun = 10 / 255 * torch.randn(image.shape, generator=generator("start"))  # the noise that ascent began with
 lab.record("detail/photographs", fine_detail(pieces).mean(), unit="share of power")
@@ -930,6 +978,7 @@ with torch.no_grad():
 hidden = sorted(busy.topk(4).indices.tolist())  # four units that fire on real images
 
 
+# %%
 def climb(layer, units, **options):
     options = {
         "generator": generator("start"),
@@ -940,6 +989,7 @@ def climb(layer, units, **options):
     return activation_maximization(model, layer, units, **space, **options)
 
 
+# %%
 def stretched(images):
     """Images in [0, 1] with their difference from the mean colour stretched to full contrast."""
     return signed(images - mean[:, None, None])
@@ -957,12 +1007,16 @@ rows = {name: stretched(torch.cat([drawn[name].images, inside[name].images])) fo
 size = 0.7 if model is digit_net else 1.2  # inches an image
 
 
+# %%
 def thumbnails(images):
     """No larger than needed for a small picture."""
     return images if images.shape[-1] <= 96 else F.interpolate(images, (96, 96), mode="bilinear", antialias=True)
 
 
-names = [short(unit) for unit in outputs] + [f"unit {unit}" for unit in hidden]
+# %%
+names = [short(unit) for unit in outputs] + [f"unit\n{unit}" for unit in hidden]
+
+# %%
 lab.show(
     image_rows({name: thumbnails(row) for name, row in rows.items()}, size=size, columns=names),
     alt=f"Images made by gradient ascent, their contrast stretched, a row for each regularizer alone, for none and for all together; columns: the output units {', '.join(names[:4])} and four units of {config.hidden}. "
@@ -989,6 +1043,8 @@ lab.show(
 # %%
 photo = lab.metrics["detail/photographs"]
 off = {name: abs(np.log(lab.metrics[f"{name}/detail"] / photo)) for name in alone}
+
+# %%
 lab.claim(
     "Each of the four regularizers, alone, makes the picture more like a photograph: its share of fine detail is nearer to a photograph's than without (as a ratio).",
     holds=all(off[name] < off["none"] for name in list(alone)[1:5]),
@@ -1003,6 +1059,8 @@ lab.claim(
 # %%
 frames = drawn["all four"].frames  # (F, 4, 3, H, W)
 moments = [0, 1, 2, 4, 7, len(frames) - 1]
+
+# %%
 lab.show(
     image_rows(
         {names[i]: thumbnails(stretched(frames[moments, i])) for i in range(4)},
@@ -1041,6 +1099,8 @@ for number, recipe in paper.YOSINSKI_SETS.items():
     sets[f"set {number}"] = climb(config.output, outputs, **(recipe | pace | {"steps": steps}))
     highest = sets[f"set {number}"].activations.max(0).values
     lab.record(f"set {number}/activation", highest.mean(), unit="best on the way")
+
+# %%
 lab.show(
     image_rows(
         {name: thumbnails(stretched(ascent.best)) for name, ascent in sets.items()}, size=size, columns=names[:4]
@@ -1065,6 +1125,8 @@ x = x.detach()
 predicted = -(x * gradient).sum(1).flatten()  # (H * W,)
 tried = predicted.abs().topk(400).indices[torch.randperm(400, generator=generator("pixels"))[:100]]
 steps_back = [f"{what}, {share:.0%}" for share in (0.01, 1.0) for what in ("correlation", "slope")]
+
+# %%
 for share in (0.01, 1.0):  # of the way to zero
     without = x.flatten(2).repeat(100, 1, 1)  # (100, 3, H * W), each with less of one pixel
     without[torch.arange(100), :, tried] *= 1 - share
@@ -1086,6 +1148,8 @@ lab.show(
     figure,
     alt=f"Measured change of the activation when one pixel is set to zero, against the change that the formula predicts, for 100 pixels, with the diagonal dashed. The correlation is {lab.metrics['contribution/correlation, 100%']:.2f}; on the whole the measured changes are {lab.metrics['contribution/slope, 100%']:.2f} times the predicted.",
 )
+
+# %%
 lab.claim(
     "Without a pixel the activation changes, to first order, by minus the pixel's value times its gradient: all the way to zero, predicted and measured changes still correlate at 0.8 or more.",
     holds=lab.metrics["contribution/correlation, 100%"] >= 0.8,
@@ -1183,11 +1247,13 @@ with torch.no_grad():
     by_hand = deconvnet(list(to_relu3), digit, lively)
 
 
+# %%
 def difference(one, other):
     """Largest difference of two pictures, relative to the largest pixel."""
     return ((one - other).abs().max() / one.abs().max()).item()
 
 
+# %%
 lab.record("by hand/library", round(difference(by_hand, Deconvnet(digit_net)(digit, "relu3", lively)), 4))
 
 # %% [markdown]
@@ -1208,7 +1274,10 @@ def by_hooks(net, image, unit):
     return picture
 
 
+# %%
 lab.record("by hand/ReLU rule alone", round(difference(by_hand, by_hooks(to_relu3, digit, lively)), 4))
+
+# %%
 lab.claim(
     "A deconvnet is backpropagation with another rule for the ReLU: where poolings do not overlap, the pictures are equal to rounding.",
     holds=lab.metrics["by hand/ReLU rule alone"] <= 1e-4,
@@ -1216,7 +1285,6 @@ lab.claim(
     source="Zeiler & Fergus (2014), section 2.1; users of tf_cnnvis, issue 47",
     reason="A transposed convolution is what backpropagation does at a convolution, and the switch is where its max pooling sends the gradient. Section 6 has the exception.",
 )
-
 
 # %% [markdown]
 # ### Three pictures of one decision
@@ -1233,11 +1301,14 @@ with torch.no_grad():
     said, second = logits(seen).topk(2).indices.T
 scores = FeatureMaps(model, config.output)(seen)[config.output]  # (B, classes), or (B, classes, h, w)
 spot = None
+
+# %%
 if scores.ndim == 4:  # SqueezeNet ends in a convolution: where does it see the class best?
     strongest = scores[range(len(said)), said].flatten(1).argmax(1)  # (B,)
     spot = strongest // scores.shape[3], strongest % scores.shape[3]  # rows, columns
 
 
+# %%
 def back(net, unit, rule, images=seen):
     """A deconvnet starts from the activation, which a copy may have negative: a raised bias keeps it positive."""
     raised = deepcopy(net)
@@ -1247,6 +1318,8 @@ def back(net, unit, rule, images=seen):
 
 # %%
 pictures = {rule: back(model, said, rule) for rule in rules}
+
+# %%
 lab.show(
     image_rows(
         {"image": gallery} | {rule: signed(found) for rule, found in pictures.items()},
@@ -1270,6 +1343,8 @@ touched = {rule: found.abs() > 1e-6 * found.abs().max() for rule, found in sent.
 lab.record_all({f"reached/{rule}": each.float().mean() for rule, each in touched.items()}, unit="share of places")
 stray = touched["guided"] & ~(touched["gradient"] & touched["deconvnet"])
 lab.record("reached/guided alone", stray.sum() / touched["guided"].sum(), unit="share of guided's places")
+
+# %%
 lab.claim(
     "Guided backpropagation reaches only what the gradient and the deconvnet both reach.",
     holds=not stray.any(),
@@ -1292,9 +1367,12 @@ else:  # as many things as we have: small photographs, enlarged
 shallow, deep = config.layers[1], config.layers[-1]
 looked_at = dict.fromkeys((shallow, layer, deep))  # `layer` is the detector's; no layer twice
 best = {each: paper.top_activations(model, each, prepare(pool), k=9) for each in looked_at}
+
+# %%
 untrained_best = paper.top_activations(untrained, deep, prepare(pool), k=9)
 
 
+# %%
 def nine(net, layer, unit):
     """What a unit sees of its nine best images, and their projections: (9, 3, h, w) twice."""
     _, images, rows, columns = (found[unit] for found in (best[layer] if net is model else untrained_best))
@@ -1331,6 +1409,7 @@ def likeness(pictures):
     return torch.corrcoef(flat)[~torch.eye(len(flat), dtype=bool)].mean().item()
 
 
+# %%
 for name, net, top in (("", model, best[deep]), ("untrained ", untrained, untrained_best)):
     alive = torch.where(top.values[:, -1] > 0)[0]
     alive = alive[torch.randperm(len(alive), generator=generator("alive"))[:24]].tolist()
@@ -1360,6 +1439,8 @@ rows = {}
 for unit, image in zip(hidden, stretched(inside["all four"].images), strict=True):
     patches, projections = nine(model, deep, unit + offset)
     rows[f"unit {unit}"] = torch.cat([fields[deep].crop(image, *centre)[None], patches[:4], signed(projections[:4])])
+
+# %%
 lab.show(
     image_rows(
         {label: thumbnails(row) for label, row in rows.items()},
@@ -1387,6 +1468,7 @@ copies = {
 }
 
 
+# %%
 def rank_correlation(one, other):
     """Mean Spearman correlation of two stacks of pictures, over the pixels that either reaches; the sign counts."""
     found = []
@@ -1417,6 +1499,8 @@ lab.show(
     )
     + ".",
 )
+
+# %%
 lab.claim(
     "A picture made by guided backpropagation shows what the last layer has learned: when that layer is shuffled, it changes at least half as much as from one image to another.",
     holds=1 - lab.metrics["guided/last layer shuffled"] >= 0.5 * (1 - lab.metrics["guided/another image"]),
@@ -1455,10 +1539,11 @@ one, other = Deconvnet(overlapping)(digit, "relu3", lively), by_hooks(overlappin
 one, other = one / one.abs().max(), other / other.abs().max()  # the strength of a picture does not count
 lab.record("overlapping/difference", difference(one, other), unit="of the largest pixel")
 lab.record("overlapping/rank correlation", rank_correlation(one, other))
+
+# %%
 lab.tell(
     "With overlapping windows the deconvnet's picture and that of the ReLU rule alone, each scaled to its own largest pixel, differ by up to {overlapping/difference:.2f}; the rank correlation is {overlapping/rank correlation:.2f}. Libraries that change the ReLU only, as is common, show the second one."
 )
-
 
 # %% [markdown]
 # ### A ReLU that no hook can find
@@ -1480,6 +1565,7 @@ class Functional(nn.Module):
         return self.conv3(x)
 
 
+# %%
 functional = Functional()
 hooked = by_hooks(functional, digit, lively)
 plain = (
@@ -1488,6 +1574,8 @@ plain = (
 )
 right = Deconvnet(digit_net)(digit, "conv3", lively)
 lab.record("functional/hooks against the gradient", round(difference(plain, hooked), 4))
+
+# %%
 lab.record(
     "functional/Deconvnet against modules", round(difference(right, Deconvnet(functional)(digit, "conv3", lively)), 4)
 )
