@@ -33,9 +33,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Tensors as small as a test's are only slowed down by a second one."""
+    yield from _threads(1)
+
+
+@pytest.fixture(scope="module")
+def two_threads() -> Iterator[None]:
+    """What the benchmarks promise is for two cores."""
+    yield from _threads(2)
+
+
+def _threads(count: int) -> Iterator[None]:
     import torch  # many tests do without
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)

@@ -63,8 +63,6 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from scipy.stats import rankdata, spearmanr
-
-# %%
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -80,8 +78,6 @@ from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
 from labkit.papers import cnn_visualization as paper
 from labkit.papers.cnn_visualization import Deconvnet, FeatureMaps, Regularizers, activation_maximization
-
-# %%
 from labkit.papers.sparse_autoencoders import gabor_fit
 
 lab = labkit.start("04_cnn_visualization", profile=profile, seed=seed)
@@ -121,19 +117,39 @@ squeezenet = ("features.1", "features.4", "features.7", "features.10", "features
 alexnet = ("features.1", "features.4", "features.7", "features.9", "features.11")
 
 # %%
+quick = Config(
+    *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits"),
+    epochs=9,
+    photo_epochs=3,
+    scenes=2800,
+    positives=100,
+    pool=1500,
+    steps=80,
+    set_steps=80,
+    lr=1.0,
+    gain=1.0,
+)
+
+# %%
+full = Config(
+    *("squeezenet1_0", 160, squeezenet, "features.12.expand3x3", "classifier.1"),
+    epochs=12,
+    photo_epochs=4,
+    positives=50,
+    pool=1000,
+    steps=80,
+    set_steps=120,
+    lr=100 / 255**2,
+    gain=None,
+)
+
+# %%
+as_published = replace(full, epochs=30, photo_epochs=10, pool=2000, steps=500, set_steps=None)
 config = lab.choose(
-    quick=Config(
-        *("digits", 28, ("relu1", "relu2", "relu3"), "conv3", "logits", 9, 3),
-        *(100, 1500, 80, 80, 1.0, 1.0),
-        scenes=2800,
-    ),
-    full=Config(
-        *("squeezenet1_0", 160, squeezenet, "features.12.expand3x3", "classifier.1", 12, 4),
-        *(50, 1000, 80, 120, 100 / 255**2, None),
-    ),
-    paper=Config(
-        *("alexnet", 224, alexnet, "features.10", "classifier.6", 30, 10),
-        *(50, 2000, 500, None, 100 / 255**2, None),
+    quick=quick,
+    full=full,
+    paper=replace(
+        as_published, network="alexnet", side=224, layers=alexnet, hidden="features.10", output="classifier.6"
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,15 +17,8 @@ from torch import Tensor
 from labkit.papers.self_routing_capsules import CapsuleLayer, DynamicRouting2d, EMRouting2d, SelfRouting2d, squash
 
 BATCH = 64
+pytestmark = pytest.mark.usefixtures("two_threads")
 seconds: dict[str, float] = {}  # what was done: the fastest round
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def hidden() -> tuple[SelfRouting2d, Tensor, Tensor]:
@@ -144,7 +137,7 @@ def ours(layer: SelfRouting2d, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return layer(a, u)
 
 
-def test_self_routing_needs_less_than_a_third_of_the_memory(benchmark, capsys) -> None:
+def test_self_routing_needs_less_than_a_third_of_the_memory(capsys) -> None:
     context = multiprocessing.get_context("spawn")
     found = {}
     for run in (ours, self_routing_by_textbook):
@@ -153,8 +146,6 @@ def test_self_routing_needs_less_than_a_third_of_the_memory(benchmark, capsys) -
         process.start()
         found[run.__name__] = results.get(timeout=300)
         process.join()
-    benchmark.pedantic(lambda: None)
-    benchmark.extra_info |= found
     ratio = found["self_routing_by_textbook"] / found["ours"]
     with capsys.disabled():
         print(f"\npeak memory of forward and backward: {found['ours']:.0f} MB, textbook {ratio:.1f} times that")

@@ -6,7 +6,7 @@ show: one unit, the whole network forwards, gradients for its weights as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from labkit.papers.cnn_visualization import Deconvnet, activation_maximization
 
 UNITS, STEPS, LR = 64, 8, 0.1
+pytestmark = pytest.mark.usefixtures("two_threads")
 seconds: dict[str, float] = {}  # what was done: the fastest round
 
 
@@ -41,14 +42,6 @@ def digits_network() -> Case:
         *(nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 49, 10)),
     ]
     return Case("a CNN for digits", nn.Sequential(*blocks).eval(), "6", (1, 28, 28))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=[squeezenet, digits_network], ids=lambda case: case.__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -24,15 +23,8 @@ from labkit.papers.nsae_lcn import (
 )
 
 WINDOWS, LENGTH, SEGMENT, UNITS, STRIDE = 4_000, 1_200, 100, 100, 10
+pytestmark = pytest.mark.usefixtures("two_threads")
 seconds: dict[str, float] = {}  # what was done: the fastest round
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

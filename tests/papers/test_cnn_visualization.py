@@ -13,6 +13,7 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 import torchvision
+from captum import attr as captum
 from networks import initialized, pretrained_looking, state
 from tensors import normal, seeded
 from torch import Tensor, nn
@@ -937,7 +938,6 @@ def test_networks_in_another_precision_are_projected_back(dtype: torch.dtype) ->
 
 
 def by_captum(method: str, model: nn.Module, x: Tensor, unit: int, place: tuple[int, int]) -> Tensor:
-    captum = pytest.importorskip("captum.attr")
     attribution = getattr(captum, method)(model, model[4]) if "Neuron" in method else getattr(captum, method)(model)
     return attribution.attribute(x.clone().requires_grad_(), (unit, *place)).detach()
 
