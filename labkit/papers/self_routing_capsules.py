@@ -114,6 +114,30 @@ def _parts(u: Tensor, r: Tensor):
 # ---- self-routing ---------------------------------------------------------------------------------------------------
 
 
+def routing_coefficients(u: Tensor, route: Tensor, bias: Tensor) -> Tensor:
+    """c_ij = softmax_j(W_i^route u_i + b_i): poses (I, M, C), route (I, C, B), bias (I, 1, B) -> (I, M, B).
+
+    How lower capsule i shares what it has among the B upper ones, at M windows. Hahn et al. (2019), section 3.
+    """
+    return (torch.bmm(u, route) + bias).softmax(2)
+
+
+def routed_activations(c: Tensor, a: Tensor) -> Tensor:
+    """a_j = sum_i c_ij a_i / sum_i a_i: coefficients (I, M, B), activations (I, M, 1) -> (M, B). Hahn et al. (2019).
+
+    Where nothing is active, 0.
+    """
+    return (c * a).sum(0) / a.sum(0).clamp(min=EPSILON)
+
+
+def pose_average(votes: Tensor, weights: Tensor) -> Tensor:
+    """u_j = sum_i w_ij v_ij / sum_i w_ij, with w_ij = c_ij a_i: votes (I, M, B, D), weights (I, M, B) -> (M, B, D).
+
+    Where no weight is, 0. `SelfRouting2d` finds the same without making the votes. Hahn et al. (2019), section 3.
+    """
+    return (weights[..., None] * votes).sum(0) / weights.sum(0).clamp(min=EPSILON)[..., None]
+
+
 class SelfRouting2d(CapsuleLayer):
     """Hahn et al. (2019), section 3: each lower capsule has a small network of its own that says to whom it belongs.
 
@@ -135,27 +159,25 @@ class SelfRouting2d(CapsuleLayer):
     def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w), and (N, B * D, h, w) or None."""
         active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
-        weights = self._log_coefficients(poses).exp() * active  # (I, M, B)
-        heard = weights.sum(0)  # (M, B)
-        up = self.maps(heard / active.sum(0).clamp(min=EPSILON), a)
+        c = routing_coefficients(poses, self.route, self.bias)  # (I, M, B)
+        up = self.maps(routed_activations(c, active), a)
         if not self.D:
             return up, None
+        weights = c * active
         votes = WeightedVotes.apply(poses, weights, self.weight)  # (M, B, D)
-        return up, self.maps(votes / heard.clamp(min=EPSILON)[..., None], a)
+        return up, self.maps(votes / weights.sum(0).clamp(min=EPSILON)[..., None], a)
 
     def log_activations(self, a: Tensor, u: Tensor) -> Tensor:
         """log a_j, (N, B, h, w), without the detour over a_j, which may be too small for a float."""
         active = self.windows(a, 1).clamp(min=EPSILON)
-        joint = (self._log_coefficients(self.windows(u, self.C)) + active.log()).logsumexp(0)  # (M, B)
+        log_c = (torch.bmm(self.windows(u, self.C), self.route) + self.bias).log_softmax(2)  # (I, M, B)
+        joint = (log_c + active.log()).logsumexp(0)  # (M, B)
         return self.maps(joint - active.sum(0).log(), a)
 
     def coefficients(self, u: Tensor) -> Tensor:
         """c_ij for poses (N, A * C, H, W) -> (k*k*A, N, h, w, B): where each lower capsule sends what it sees."""
-        found = self._log_coefficients(self.windows(u, self.C)).exp()
+        found = routing_coefficients(self.windows(u, self.C), self.route, self.bias)
         return found.unflatten(1, (len(u), *self.places(*u.shape[2:])))
-
-    def _log_coefficients(self, poses: Tensor) -> Tensor:
-        return (torch.bmm(poses, self.route) + self.bias).log_softmax(2)  # (I, M, B)
 
 
 # ---- dynamic routing ------------------------------------------------------------------------------------------------
@@ -167,11 +189,25 @@ def squash(s: Tensor, dim: int = -1) -> Tensor:
     return s * square.clamp(min=EPSILON**2).sqrt() / (1 + square)
 
 
-class DynamicRouting2d(CapsuleLayer):
-    """Sabour et al. (2017), procedure 1: capsules send more to those with whom their votes agree.
+def dynamic_routing(votes: Tensor, iterations: int = 3) -> Tensor:
+    """Votes (M, B, I, D) of I lower capsules for B upper ones at M windows -> poses v (M, B, D), each shorter than 1.
 
-    A capsule's activation is the length of its pose. b = 0; `iterations` times: c = softmax_j(b),
-    v_j = squash(sum_i c_ij W_ij u_i), b_ij += v_j . W_ij u_i.
+    b = 0; `iterations` times: c = softmax_j(b), v_j = squash(sum_i c_ij vote_ij), b_ij += v_j . vote_ij.
+    Sabour et al. (2017), procedure 1.
+    """
+    logits = votes.new_zeros(votes.shape[:3])  # b, (M, B, I)
+    for iteration in range(iterations):
+        c = logits.softmax(1)  # over the upper capsules
+        v = squash((c[:, :, None] @ votes).squeeze(2))
+        if iteration + 1 < iterations:
+            logits = logits + (votes @ v[..., None]).squeeze(3)
+    return v
+
+
+class DynamicRouting2d(CapsuleLayer):
+    """`dynamic_routing` of votes W_ij u_i: capsules send more to those with whom their votes agree.
+
+    A capsule's activation is the length of its pose. Sabour et al. (2017).
     """
 
     def __init__(
@@ -196,13 +232,7 @@ class DynamicRouting2d(CapsuleLayer):
         """Poses (N, A * C, H, W) -> (N, B * D, h, w), each of a length below 1."""
         votes = torch.bmm(self.windows(u, self.C), self.weight.flatten(2))  # (I, M, B * D)
         votes = votes.unflatten(2, (self.B, self.D)).permute(1, 2, 0, 3).contiguous()  # (M, B, I, D)
-        logits = votes.new_zeros(votes.shape[:3])  # b, (M, B, I)
-        for iteration in range(self.iterations):
-            coefficients = logits.softmax(1)  # over the upper capsules, (M, B, I)
-            v = squash((coefficients[:, :, None] @ votes).squeeze(2))  # (M, B, D)
-            if iteration + 1 < self.iterations:
-                logits = logits + (votes @ v[..., None]).squeeze(3)
-        return self.maps(v, u)
+        return self.maps(dynamic_routing(votes, self.iterations), u)
 
 
 # ---- EM routing -----------------------------------------------------------------------------------------------------
@@ -408,15 +438,23 @@ def resnet20_capsules(routing: str, depth: int = 1, classes: int = 10, side: int
 
 # ---- attacks --------------------------------------------------------------------------------------------------------
 
+Box = tuple[Tensor | float, Tensor | float]  # the smallest and largest value of an image, in the model's units
+
+
+def attack_step(
+    x: Tensor, attacked: Tensor, gradient: Tensor, *, step: float, eps: float, targeted: bool, box: Box
+) -> Tensor:
+    """From `attacked`, `step` in each pixel along the sign of the loss's gradient; if `targeted`, against it.
+
+    The result is no pixel farther than `eps` from the image `x`, and lies in `box`. All of one shape, (N, C, H, W).
+    """
+    direction = -gradient.sign() if targeted else gradient.sign()
+    near = x + (attacked + step * direction - x).clamp(-eps, eps)
+    return near.clamp(*(torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in box))
+
 
 def fgsm(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    eps: float,
-    *,
-    targeted: bool = False,
-    box: tuple[Tensor | float, Tensor | float] = (0.0, 1.0),
+    model: nn.Module, x: Tensor, labels: Tensor, eps: float, *, targeted: bool = False, box: Box = (0.0, 1.0)
 ) -> Tensor:
     """One step of length eps (in units of x) along the sign of the gradient of the loss, -log p. Same shape as x.
 
@@ -435,19 +473,18 @@ def bim(
     *,
     steps: int = 10,
     targeted: bool = False,
-    box: tuple[Tensor | float, Tensor | float] = (0.0, 1.0),
+    box: Box = (0.0, 1.0),
 ) -> Tensor:
     """`steps` steps of length eps / steps, as `fgsm`; never farther than eps from x. Kurakin et al. (2017)."""
     if not eps >= 0 or steps < 1:
         raise ValueError(f"eps must be at least 0 and there must be a step, got {eps} and {steps}")
-    low, high = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in box)
     attacked = x.detach()
     for _ in range(steps):
         attacked.requires_grad_()
         log_probabilities = model(attacked)
         loss = F.nll_loss(log_probabilities, _labels(labels, log_probabilities), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, attacked)
-        step = (eps / steps) * gradient.sign()
-        attacked = attacked.detach() + (-step if targeted else step)
-        attacked = (x + (attacked - x).clamp(-eps, eps)).clamp(low, high).detach()
+        attacked = attack_step(
+            x, attacked.detach(), gradient, step=eps / steps, eps=eps, targeted=targeted, box=box
+        ).detach()
     return attacked
