@@ -16,6 +16,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-12  # only where nothing is active; a larger one would change what the equations say
 
@@ -243,7 +244,11 @@ class EMRouting2d(CapsuleLayer):
 
     Poses are square matrices, C = D = n * n, and a vote is the product P_i W_ij. The inverse temperature is
     0.01 (1 - 0.95^t) in iteration t, and assignments start at 1 and not at 1 / B, as in the code of Hahn et al.
+
+    Some windows at a time, and again in the backward pass, so that what the iterations leave behind stays small.
     """
+
+    PART = 2**21  # numbers of votes at a time, 8 MiB
 
     def __init__(
         self, A: int, B: int, C: int = 16, kernel: int = 1, stride: int = 1, padding: int = 0, iterations: int = 3
@@ -263,12 +268,21 @@ class EMRouting2d(CapsuleLayer):
         rows = poses.unflatten(2, (self.n, self.n)).flatten(1, 2)  # (I, M * n, n)
         votes = torch.bmm(rows, self.weight.flatten(2)).unflatten(2, (self.B, self.n))  # (I, M * n, B, n)
         votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 0, 2, 4).flatten(3).contiguous()  # (M, B, I, C)
-        assigned = active.permute(1, 2, 0).expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
+        active = active.permute(1, 2, 0)  # (M, 1, I)
+        step = max(1, self.PART // votes[0].numel())
+        parts = zip(votes.split(step), active.split(step), strict=True)
+        fitted = [checkpoint(self._fit, *part, use_reentrant=False) for part in parts]
+        up, mean = (torch.cat(found) for found in zip(*fitted, strict=True))
+        return self.maps(up, a), self.maps(mean, a)
+
+    def _fit(self, votes: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """Votes (M, B, I, C) and activations (M, 1, I) -> activations (M, B) and means (M, B, C)."""
+        assigned = active.expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
         for iteration in range(self.iterations):
             up, mean, variance = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
             if iteration + 1 < self.iterations:
-                assigned = self._expect(votes, up, mean, variance) * active.permute(1, 2, 0)
-        return self.maps(up, a), self.maps(mean, a)
+                assigned = self._expect(votes, up, mean, variance) * active
+        return up, mean
 
     def _maximize(self, votes: Tensor, assigned: Tensor, inverse_temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """Activations (M, B), means and variances (M, B, C) of the Gaussians, given who is assigned to whom."""
@@ -416,24 +430,32 @@ def _routed(routing: str, A: int, B: int, pose: int, *, last: bool = False, **wi
     return DynamicRouting2d(A, B, pose, pose, **window) if routing == "dynamic" else EMRouting2d(A, B, pose, **window)
 
 
-def resnet20_capsules(routing: str, depth: int = 1, classes: int = 10, side: int = 32) -> nn.Module:
-    """ResNet-20 with one of five heads, for images (N, 3, side, side) -> log probabilities (N, classes).
+def classifier(
+    features: nn.Module, channels: int, side: int, routing: str, *, classes: int = 10, **capsules: int
+) -> nn.Module:
+    """One of five heads on `features`, images -> maps (N, channels, side, side); the whole gives (N, classes), log p.
 
-    "self", "dynamic", "em": `CapsuleNetwork` of 32 types with poses of 16 numbers; "average": global average pooling
-    and a linear layer; "convolution": a convolution to 512 channels and a linear layer. Hahn et al. (2019), section 5.
-    Raises ValueError for another routing, or for a depth other than 1 of a baseline.
+    "self", "dynamic", "em": a `CapsuleNetwork`, with its `depth`, `types`, `pose`. Two baselines without capsules (Hahn
+    et al., 2019, section 5): "average", global average pooling and a linear layer; "convolution", a convolution to as
+    many channels as the poses would take, and a linear layer. Raises ValueError for another routing, or for a depth
+    other than 1 of a baseline.
     """
-    features, places = resnet20_features(), side // 4
-    if routing in ("average", "convolution"):
-        if depth != 1:
-            raise ValueError(f"the baseline {routing!r} has no capsule layers: its depth is 1, got {depth}")
-        if routing == "average":
-            head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
-        else:
-            head = [nn.Conv2d(64, 512, 3, padding=1), nn.BatchNorm2d(512), nn.ReLU(), nn.Flatten()]
-            head += [nn.Linear(512 * places**2, classes)]
-        return nn.Sequential(features, *head, nn.LogSoftmax(1))
-    return CapsuleNetwork(features, 64, places, routing, depth=depth, classes=classes)
+    if routing not in ("average", "convolution"):
+        return CapsuleNetwork(features, channels, side, routing, classes=classes, **capsules)
+    depth, poses = capsules.get("depth", 1), capsules.get("types", 32) * capsules.get("pose", 16)
+    if depth != 1:
+        raise ValueError(f"the baseline {routing!r} has no capsule layers: its depth is 1, got {depth}")
+    if routing == "average":
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+    else:
+        head = [nn.Conv2d(channels, poses, 3, padding=1), nn.BatchNorm2d(poses), nn.ReLU(), nn.Flatten()]
+        head += [nn.Linear(poses * side**2, classes)]
+    return nn.Sequential(features, *head, nn.LogSoftmax(1))
+
+
+def resnet20_capsules(routing: str, depth: int = 1, classes: int = 10, side: int = 32) -> nn.Module:
+    """`classifier` on ResNet-20, for images (N, 3, side, side): 32 types of capsules with poses of 16 numbers."""
+    return classifier(resnet20_features(), 64, side // 4, routing, depth=depth, classes=classes)
 
 
 # ---- attacks --------------------------------------------------------------------------------------------------------
