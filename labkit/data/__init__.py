@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, cifar, faces, mnist, photos
+from labkit.data import bearings, cifar, faces, mnist, photos, smallnorb, svhn
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -28,6 +28,7 @@ from labkit.data.imagenet import ImageNetModel, pretrained
 from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
+from labkit.data.smallnorb import NorbSplit, ViewpointSplit, viewpoint_split
 from labkit.data.windows import Windows, cut_windows, shared_samples, split_at_random, split_by_load, split_by_time
 
 __all__ = [
@@ -41,10 +42,12 @@ __all__ = [
     "Dataset",
     "DefectFrequencies",
     "ImageNetModel",
+    "NorbSplit",
     "Photographs",
     "Recording",
     "Scenes",
     "Split",
+    "ViewpointSplit",
     "Windows",
     "backgrounds",
     "cut_windows",
@@ -65,6 +68,7 @@ __all__ = [
     "split_by_load",
     "split_by_time",
     "ten_classes",
+    "viewpoint_split",
 ]
 
 LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
@@ -73,14 +77,16 @@ LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
     "faces": faces.load,
     "mnist": mnist.load,
     "photos": photos.load,
+    "smallnorb": smallnorb.load,
+    "svhn": svhn.load,
 }
 
 
 def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist", "cifar10" (not at "quick") and "faces" are a `Dataset` of images; "photos" is `Photographs`; "bearings" is
-    a `Bearings` of recordings, which at "quick" are simulated.
+    "mnist", "faces" and, not at "quick", "cifar10", "smallnorb" and "svhn" are a `Dataset` of images; "photos" is
+    `Photographs`; "bearings" is a `Bearings` of recordings, which at "quick" are simulated.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

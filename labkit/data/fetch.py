@@ -65,6 +65,12 @@ def fetch(
     return _download(wanted[0], urls, cache, label)
 
 
+def at_hand(*relative_paths: str) -> bool:
+    """Whether a file lies at each of these places in LABKIT_DATA or in the cache, whatever is in it."""
+    folders = [folder for folder in (data_folder(), cache_folder()) if folder]
+    return all(any((folder / path).is_file() for folder in folders) for path in relative_paths)
+
+
 def data_folder() -> Path | None:
     """LABKIT_DATA, or None where it is not set. Raises DataError if it is no folder."""
     given = os.environ.get("LABKIT_DATA")

@@ -12,7 +12,7 @@ import pooch
 import pytest
 
 from labkit.data import DataError, fetch
-from labkit.data.fetch import Known
+from labkit.data.fetch import Known, at_hand
 
 CONTENT = bytes(range(256)) * 400
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -119,6 +119,17 @@ def test_labkit_data_is_only_read(data, cache, server) -> None:
     server.content = CONTENT
     assert get(f"{server.url}/good/file") == cache / NAME
     assert files(data) == before
+
+
+def test_files_are_at_hand_where_each_lies_in_labkit_data_or_the_cache(data, cache, monkeypatch) -> None:
+    assert not at_hand(NAME)
+    put(data, CONTENT)
+    assert not at_hand(NAME, "SET/another")
+    put(cache, CONTENT, "SET/another")
+    assert at_hand(NAME, "SET/another")
+    monkeypatch.delenv("LABKIT_DATA")
+    assert not at_hand(NAME)
+    assert not at_hand("SET")  # a folder
 
 
 def test_labkit_data_that_is_no_folder_is_said_to_be_none(monkeypatch, tmp_path) -> None:
