@@ -245,7 +245,7 @@ class EMRouting2d(CapsuleLayer):
     Poses are square matrices, C = D = n * n, and a vote is the product P_i W_ij. The inverse temperature is
     0.01 (1 - 0.95^t) in iteration t, and assignments start at 1 and not at 1 / B, as in the code of Hahn et al.
 
-    Some windows at a time, and again in the backward pass, so that what the iterations leave behind stays small.
+    Where votes are many: some windows at a time, and again in the backward pass, so that little has to be kept.
     """
 
     PART = 2**21  # numbers of votes at a time, 8 MiB
@@ -270,6 +270,9 @@ class EMRouting2d(CapsuleLayer):
         votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 0, 2, 4).flatten(3).contiguous()  # (M, B, I, C)
         active = active.permute(1, 2, 0)  # (M, 1, I)
         step = max(1, self.PART // votes[0].numel())
+        if step >= len(votes):
+            up, mean = self._fit(votes, active)
+            return self.maps(up, a), self.maps(mean, a)
         parts = zip(votes.split(step), active.split(step), strict=True)
         fitted = [checkpoint(self._fit, *part, use_reentrant=False) for part in parts]
         up, mean = (torch.cat(found) for found in zip(*fitted, strict=True))
@@ -346,6 +349,18 @@ def resnet20_features(colours: int = 3) -> nn.Sequential:
     blocks: list[nn.Module] = [nn.Conv2d(colours, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     for channels, out, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
         blocks += [BasicBlock(channels, out, stride), BasicBlock(out, out), BasicBlock(out, out)]
+    return nn.Sequential(*blocks)
+
+
+SMALLNORB = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2))  # Hahn et al.'s network for smallNORB
+
+
+def convnet_features(colours: int, *layers: tuple[int, int]) -> nn.Sequential:
+    """3 x 3 convolutions, each with batch normalization and ReLU; `layers` gives the channels and stride of each."""
+    blocks: list[nn.Module] = []
+    for out, stride in layers:
+        blocks += [nn.Conv2d(colours, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        colours = out
     return nn.Sequential(*blocks)
 
 
