@@ -16,10 +16,15 @@ from labkit.papers.self_routing_capsules import (
     EMRouting2d,
     SelfRouting2d,
     WeightedVotes,
+    attack_step,
     bim,
+    dynamic_routing,
     fgsm,
     margin_loss,
+    pose_average,
     resnet20_capsules,
+    routed_activations,
+    routing_coefficients,
     spread_loss,
     squash,
 )
@@ -163,6 +168,61 @@ def test_coefficients_say_where_each_lower_capsule_sends_what_it_sees() -> None:
     torch.testing.assert_close(c.sum(-1), torch.ones_like(c[..., 0]))
 
 
+def test_routing_coefficients_are_shares_among_the_upper_capsules_and_uniform_without_weights() -> None:
+    route = torch.tensor([[[0.0, math.log(3)]]])
+    c = routing_coefficients(torch.ones(1, 1, 1), route, torch.zeros(1, 1, 2))
+    torch.testing.assert_close(c, torch.tensor([[[0.25, 0.75]]]))
+    c = routing_coefficients(normal(3, 5, 2), normal(3, 2, 4, seed=1), normal(3, 1, 4, seed=2))
+    torch.testing.assert_close(c.sum(2), torch.ones_like(c[..., 0]))
+    c = routing_coefficients(torch.zeros(3, 5, 2), normal(3, 2, 4, dtype=torch.float32), torch.zeros(3, 1, 4))
+    assert torch.equal(c, torch.full((3, 5, 4), 0.25))
+
+
+def test_each_lower_capsule_has_a_routing_network_of_its_own() -> None:
+    u, route, bias = normal(3, 5, 2), normal(3, 2, 4, seed=1), normal(3, 1, 4, seed=2)
+    c = routing_coefficients(u, route, bias)
+    for i in range(3):
+        torch.testing.assert_close(c[i], (u[i] @ route[i] + bias[i]).softmax(1))
+
+
+def test_routing_coefficients_stay_finite_for_large_logits() -> None:
+    c = routing_coefficients(torch.ones(1, 1, 1), torch.tensor([[[0.0, 1e4]]]), torch.zeros(1, 1, 2))
+    assert torch.equal(c, torch.tensor([[[0.0, 1.0]]]))
+
+
+def test_routed_activations_of_a_worked_example() -> None:
+    c, a = torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]), torch.tensor([[[1.0]], [[0.5]]])
+    torch.testing.assert_close(routed_activations(c, a), torch.tensor([[1.25 / 1.5, 0.25 / 1.5]]))
+
+
+def test_routed_activations_add_up_to_1_and_do_not_change_with_the_scale_of_the_lower_ones() -> None:
+    c, a = normal(6, 5, 3).softmax(2), torch.sigmoid(normal(6, 5, 1, seed=1))
+    up = routed_activations(c, a)
+    torch.testing.assert_close(up.sum(1), torch.ones_like(up[:, 0]))
+    torch.testing.assert_close(routed_activations(c, 0.01 * a), up)
+
+
+def test_a_pose_average_of_a_worked_example() -> None:
+    votes, weights = torch.tensor([[[[4.0, 0.0]]], [[[0.0, 8.0]]]]), torch.tensor([[[3.0]], [[1.0]]])
+    torch.testing.assert_close(pose_average(votes, weights), torch.tensor([[[3.0, 2.0]]]))
+
+
+def test_the_average_of_all_votes_is_the_pose_that_the_layer_finds_without_them() -> None:
+    layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 2, kernel=3)), capsules(3, 6)
+    active, poses = layer.windows(a, 1), layer.windows(u, 6)
+    weights = routing_coefficients(poses, layer.route, layer.bias) * active
+    votes = torch.einsum("imc,icbd->imbd", poses, layer.weight)
+    torch.testing.assert_close(layer.maps(pose_average(votes, weights), a), layer(a, u)[1])
+
+
+def test_a_place_without_activity_and_a_capsule_without_followers_have_no_activation_and_no_pose() -> None:
+    c = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]]).expand(2, 2, 2)  # nobody belongs to upper capsule 1
+    a = torch.tensor([1.0, 0.0])[None, :, None].expand(2, 2, 1)  # nothing is active at the second place
+    expected = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert torch.equal(routed_activations(c, a), expected)
+    assert torch.equal(pose_average(torch.ones(2, 2, 2, 3), c * a), expected[..., None].expand(2, 2, 3))
+
+
 # ---- dynamic routing ------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +246,33 @@ def test_three_iterations_are_procedure_1() -> None:
     torch.testing.assert_close(layer(u), v.permute(0, 3, 4, 1, 2).flatten(1, 2))
 
 
+def test_one_iteration_of_a_worked_example() -> None:
+    votes = torch.tensor([[[[3.0, 0.0], [3.0, 8.0]], [[0.0, 0.0], [0.0, 0.0]]]])  # halves add up to (3, 4) and (0, 0)
+    torch.testing.assert_close(dynamic_routing(votes, 1), torch.tensor([[[0.576923, 0.769231], [0.0, 0.0]]]))
+
+
+def test_capsules_whose_votes_agree_draw_each_other_to_the_upper_capsule_they_agree_about() -> None:
+    votes = torch.tensor([[[[2.0, 0.0], [2.0, 0.0]], [[2.0, 0.0], [-1.0, 0.0]]]])  # agree about 0, not about 1
+    lengths = torch.stack([dynamic_routing(votes, iterations).norm(dim=2)[0] for iterations in (1, 2, 3)])
+    assert (lengths.diff(dim=0)[:, 0] > 0).all()
+    assert lengths[2, 1] < lengths[0, 1]
+
+
+def test_dynamic_routing_has_three_iterations_by_default_and_poses_shorter_than_1() -> None:
+    votes = normal(2, 3, 6, 4)
+    poses = dynamic_routing(votes)
+    assert torch.equal(poses, dynamic_routing(votes, 3))
+    assert not torch.allclose(poses, dynamic_routing(votes, 2))
+    assert poses.norm(dim=2).max() < 1
+
+
+def test_each_window_is_routed_by_itself_and_its_lower_capsules_in_any_order() -> None:
+    votes = normal(2, 3, 6, 4)
+    poses = dynamic_routing(votes)
+    torch.testing.assert_close(dynamic_routing(votes[:1]), poses[:1])
+    torch.testing.assert_close(dynamic_routing(votes[:, :, [3, 1, 5, 0, 2, 4]]), poses)
+
+
 # ---- EM routing -----------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +294,23 @@ def test_em_routing_is_procedure_1_with_the_densities_of_torch() -> None:
     found_up, found_pose = layer(a, u)
     torch.testing.assert_close(found_up, up.permute(0, 3, 1, 2))
     torch.testing.assert_close(found_pose, mean[..., 0, :, :].permute(0, 3, 4, 1, 2).flatten(1, 2))
+
+
+# ---- gradients ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "inputs"),
+    [
+        (routing_coefficients, (normal(3, 2, 4), normal(3, 4, 2, seed=1), normal(3, 1, 2, seed=2))),
+        (routed_activations, (normal(3, 2, 4).softmax(2), normal(3, 2, 1, seed=1).sigmoid())),
+        (pose_average, (normal(3, 2, 4, 2), normal(3, 2, 4, seed=1).sigmoid())),
+        (dynamic_routing, (normal(2, 3, 4, 2),)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_gradient_of_each_step_agrees_with_finite_differences(step: Callable, inputs: tuple[Tensor, ...]) -> None:
+    assert torch.autograd.gradcheck(step, [x.clone().requires_grad_() for x in inputs])
 
 
 # ---- nothing active, nothing there ----------------------------------------------------------------------------------
@@ -309,6 +413,34 @@ def test_an_attack_stays_within_eps_and_within_the_box_and_leaves_the_image_alon
     assert torch.equal(x, before)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert F.nll_loss(network(attacked), labels) > F.nll_loss(network(x), labels)
+
+
+def stepped(x: Tensor, attacked: Tensor, gradient: Tensor, **changed) -> Tensor:
+    return attack_step(
+        x, attacked, gradient, **({"step": 0.1, "eps": 0.1, "targeted": False, "box": (0.0, 1.0)} | changed)
+    )
+
+
+@pytest.mark.parametrize(("targeted", "expected"), [(False, [0.53, 0.47, 0.5]), (True, [0.47, 0.53, 0.5])])
+def test_a_step_moves_each_pixel_by_its_length_whatever_the_size_of_the_gradient(
+    targeted: bool, expected: list[float]
+) -> None:
+    x, gradient = torch.full((1, 3), 0.5), torch.tensor([[40.0, -1e-6, 0.0]])
+    found = stepped(x, x, gradient, step=0.03, targeted=targeted)
+    torch.testing.assert_close(found, torch.tensor([expected]))
+    assert torch.equal(x, torch.full((1, 3), 0.5))
+
+
+def test_a_step_starts_from_the_attacked_image_and_ends_within_eps_of_the_first() -> None:
+    x, attacked, gradient = torch.tensor([[0.5, 0.4]]), torch.tensor([[0.59, 0.49]]), torch.tensor([[1.0, -1.0]])
+    torch.testing.assert_close(stepped(x, attacked, gradient, step=0.04), torch.tensor([[0.6, 0.45]]))
+    torch.testing.assert_close(stepped(x, attacked, gradient, step=5.0), torch.tensor([[0.6, 0.3]]))
+
+
+def test_a_step_ends_in_the_box_whose_ends_may_be_a_number_and_a_tensor() -> None:
+    x, gradient = torch.tensor([[1.95, -0.95, -1.5]]), torch.tensor([[1.0, -1.0, -1.0]])
+    found = stepped(x, x, gradient, box=(torch.tensor([-2.0, -1.0, -2.0]), 2.0))
+    torch.testing.assert_close(found, torch.tensor([[2.0, -1.0, -1.6]]))
 
 
 def test_the_box_may_differ_between_colours() -> None:
