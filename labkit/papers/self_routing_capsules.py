@@ -194,8 +194,10 @@ def dynamic_routing(votes: Tensor, iterations: int = 3) -> Tensor:
     """Votes (M, B, I, D) of I lower capsules for B upper ones at M windows -> poses v (M, B, D), each shorter than 1.
 
     b = 0; `iterations` times: c = softmax_j(b), v_j = squash(sum_i c_ij vote_ij), b_ij += v_j . vote_ij.
-    Sabour et al. (2017), procedure 1.
+    Raises ValueError without an iteration. Sabour et al. (2017), procedure 1.
     """
+    if iterations < 1:
+        raise ValueError(f"routing takes at least one iteration, got {iterations}")
     logits = votes.new_zeros(votes.shape[:3])  # b, (M, B, I)
     for iteration in range(iterations):
         c = logits.softmax(1)  # over the upper capsules
@@ -404,7 +406,8 @@ class CapsuleNetwork(nn.Module):
         a, u = self._below(x)
         if self.routing == "self":
             return self.last.log_activations(a, u).flatten(1)
-        up = self._last(a, u).clamp(min=EPSILON)
+        up = self._last(a, u)
+        up = up.clamp(min=torch.finfo(up.dtype).tiny)  # lengths of an untrained network may be as small as 1e-13
         return up.log() - up.sum(1, keepdim=True).log()
 
     def class_activations(self, x: Tensor) -> Tensor:
