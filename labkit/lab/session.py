@@ -101,7 +101,7 @@ class Lab:
         if not out or self.profile != "paper":
             return None
         version = hashlib.sha256(self._config.encode()).hexdigest()[:8]  # another configuration, another training
-        return Path(out, "checkpoints", f"{self.lesson}-{self.seed}-{name}-{version}.pt")
+        return Path(out, "checkpoints", f"{self.lesson}-{self.seed}-{name}-{version}.safetensors")
 
     # ---- records ----------------------------------------------------------------------------------------------------
 

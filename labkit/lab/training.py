@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from labkit.lab import nobody_watches
+from labkit.lab.checkpoint import load, save
 
 Loss = Callable[..., Tensor]
 
@@ -23,27 +24,34 @@ def fit(
     generator: torch.Generator,
     lr: float = 1e-3,
     optimizer: torch.optim.Optimizer | None = None,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
     checkpoint: Path | None = None,
     label: str = "",
 ) -> dict[str, list[float]]:
     """Minimise loss(model, *batch, generator) over shuffled minibatches of `data`, tensors of one first dimension N.
 
-    `loss` returns a scalar, a mean over its batch; the optimizer is Adam with `lr` unless one is given. Returns the
-    history: "loss" per epoch, averaged over images, and whatever `evaluate()` returned after each epoch. All
-    randomness, of the shuffling and of a loss that samples, comes from `generator`.
-    With `checkpoint`, the state is written there after each epoch and a second call goes on where the first stopped.
-    Raises ValueError for empty or unequal data, a batch or epoch count below one, or a loss that is not finite.
+    `loss` returns a scalar, a mean over its batch; the optimizer is Adam with `lr` unless one is given; a `schedule`,
+    made with that optimizer, is stepped after every batch. Returns the history: "loss" per epoch, averaged over images,
+    and whatever `evaluate()` returned after each epoch. All randomness, of the shuffling and of a loss that samples,
+    comes from `generator`.
+    With `checkpoint`, a safetensors file, the state is written there after each epoch: model, optimizer, schedule,
+    generator, history. A second call goes on from there and ends bit for bit as if the first had not been stopped.
+    Raises ValueError for empty or unequal data, a batch or epoch count below one, the schedule of another optimizer, a
+    loss that is not finite, or a checkpoint that is damaged or another training's.
     """
     size = len(data[0]) if data else 0
     if size == 0 or any(len(tensor) != size for tensor in data):
         raise ValueError(f"fit needs tensors of one common, non-zero length, got {[len(t) for t in data]}")
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise ValueError("the schedule belongs to another optimizer: pass the one that it was made with as `optimizer`")
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
     history: dict[str, list[float]] = {"loss": []}
     if checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, model, optimizer, generator)
+        history = _restore(checkpoint, parts, generator)
 
     model.train()
     bar = tqdm(
@@ -51,7 +59,7 @@ def fit(
     )
     with bar:
         for epoch in range(len(history["loss"]), epochs):
-            history["loss"].append(_epoch(model, loss, data, size, batch_size, generator, optimizer, epoch))
+            history["loss"].append(_epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch))
             if evaluate is not None:
                 model.eval()
                 with torch.no_grad():
@@ -60,14 +68,14 @@ def fit(
                 for name, value in measured.items():
                     history.setdefault(name, []).append(value)
             if checkpoint is not None:
-                _save(checkpoint, model, optimizer, generator, history)
+                _save(checkpoint, parts, generator, history)
             bar.set_postfix(loss=f"{history['loss'][-1]:.4g}", refresh=False)
             bar.update()
     model.eval()
     return history
 
 
-def _epoch(model, loss, data, size, batch_size, generator, optimizer, epoch) -> float:
+def _epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch) -> float:
     """One pass over the shuffled data; the mean loss over all its images."""
     device = data[0].device
     total = torch.zeros((), device=device)
@@ -77,6 +85,8 @@ def _epoch(model, loss, data, size, batch_size, generator, optimizer, epoch) -> 
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
         total += value.detach() * len(batch)
     mean = total.item() / size
     if not torch.isfinite(total):
@@ -84,23 +94,18 @@ def _epoch(model, loss, data, size, batch_size, generator, optimizer, epoch) -> 
     return mean
 
 
-def _save(path: Path, model, optimizer, generator, history) -> None:
-    """Written beside and renamed, so that an interrupted write never leaves half a checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-        "history": history,
-    }
-    torch.save(state, beside)
-    beside.replace(path)
+def _save(path: Path, parts, generator, history) -> None:
+    states = {name: part.state_dict() for name, part in parts.items()}
+    save(path, states | {"generator": generator.get_state(), "history": history})
 
 
-def _restore(path: Path, model, optimizer, generator) -> dict[str, list[float]]:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+def _restore(path: Path, parts, generator) -> dict[str, list[float]]:
+    state = load(path)
+    if not isinstance(state, dict) or state.keys() != {*parts, "generator", "history"}:
+        raise ValueError(
+            f"{path} is of another training, not of one with {' and '.join(parts)}: delete it, or name another file"
+        )
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     generator.set_state(state["generator"])
     return state["history"]

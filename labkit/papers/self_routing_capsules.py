@@ -12,6 +12,8 @@ places. Activations are (N, A, H, W), poses (N, A * C, H, W), the C numbers of a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,21 @@ from torch.utils.checkpoint import checkpoint
 EPSILON = 1e-12  # only where nothing is active; a larger one would change what the equations say
 
 # ---- windows and votes ----------------------------------------------------------------------------------------------
+
+
+def in_full_precision(method: Callable) -> Callable:
+    """For a layer's method of maps: in float32 at least, also within `torch.autocast`.
+
+    Sums over thousands of capsules, and EM routing's variances, lose too much in the 8 bits of bfloat16.
+    """
+
+    @wraps(method)
+    def run(layer: CapsuleLayer, *maps: Tensor):
+        kind = "cpu" if maps[0].is_meta else maps[0].device.type  # where only shapes are counted, there is no autocast
+        with torch.autocast(kind, enabled=False):
+            return method(layer, *(x.to(torch.promote_types(x.dtype, torch.float32)) for x in maps))
+
+    return run
 
 
 class CapsuleLayer(nn.Module):
@@ -76,7 +93,7 @@ class WeightedVotes(torch.autograd.Function):
     pass makes them again instead of keeping them.
     """
 
-    CACHE = 2**18  # numbers that are worked on at a time, 1 MiB
+    CACHE = 2**18  # numbers that a processor works on at a time, 1 MiB
 
     @staticmethod
     def forward(ctx, u: Tensor, r: Tensor, W: Tensor) -> Tensor:
@@ -106,7 +123,8 @@ class WeightedVotes(torch.autograd.Function):
 
 def _parts(u: Tensor, r: Tensor):
     """Of u (I, M, C) and r (I, M, B), some of M at a time: which, poses (m, I, C), weights (B, m, I, 1)."""
-    step = max(1, WeightedVotes.CACHE // (u.shape[0] * u.shape[2]))
+    cache = WeightedVotes.CACHE if u.device.type == "cpu" else 2**26  # 256 MiB: small steps leave a GPU idle
+    step = max(1, cache // (u.shape[0] * u.shape[2]))
     for first in range(0, u.shape[1], step):
         part = slice(first, first + step)
         yield part, u[:, part].transpose(0, 1).contiguous(), r[:, part].permute(2, 1, 0).contiguous()[..., None]
@@ -157,6 +175,7 @@ class SelfRouting2d(CapsuleLayer):
             bound = math.sqrt(6 / (B * D * C))
             self.weight = nn.Parameter(torch.empty(self.votes, C, B, D).uniform_(-bound, bound))
 
+    @in_full_precision
     def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w), and (N, B * D, h, w) or None."""
         active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
@@ -168,6 +187,7 @@ class SelfRouting2d(CapsuleLayer):
         votes = WeightedVotes.apply(poses, weights, self.weight)  # (M, B, D)
         return up, self.maps(votes / weights.sum(0).clamp(min=EPSILON)[..., None], a)
 
+    @in_full_precision
     def log_activations(self, a: Tensor, u: Tensor) -> Tensor:
         """log a_j, (N, B, h, w), without the detour over a_j, which may be too small for a float."""
         active = self.windows(a, 1).clamp(min=EPSILON)
@@ -175,6 +195,7 @@ class SelfRouting2d(CapsuleLayer):
         joint = (log_c + active.log()).logsumexp(0)  # (M, B)
         return self.maps(joint - active.sum(0).log(), a)
 
+    @in_full_precision
     def coefficients(self, u: Tensor) -> Tensor:
         """c_ij for poses (N, A * C, H, W) -> (k*k*A, N, h, w, B): where each lower capsule sends what it sees."""
         found = routing_coefficients(self.windows(u, self.C), self.route, self.bias)
@@ -231,6 +252,7 @@ class DynamicRouting2d(CapsuleLayer):
         bound = math.sqrt(6 / (B * D * C))
         self.weight = nn.Parameter(torch.empty(self.votes, C, B, D).uniform_(-bound, bound))
 
+    @in_full_precision
     def forward(self, u: Tensor) -> Tensor:
         """Poses (N, A * C, H, W) -> (N, B * D, h, w), each of a length below 1."""
         votes = torch.bmm(self.windows(u, self.C), self.weight.flatten(2))  # (I, M, B * D)
@@ -264,6 +286,7 @@ class EMRouting2d(CapsuleLayer):
         self.weight = nn.Parameter(torch.empty(self.votes, self.n, B, self.n).uniform_(-bound, bound))
         self.beta_u, self.beta_a = nn.Parameter(torch.zeros(B)), nn.Parameter(torch.zeros(B))
 
+    @in_full_precision
     def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w) and (N, B * C, h, w)."""
         active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)

@@ -230,7 +230,6 @@ def train(name, classes, answer, epochs):
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.5)
     steps = epochs * -(-config.scenes // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
-    optimizer.register_step_post_hook(lambda *_: schedule.step())
     for epoch in range(epochs):
         drawn = scenes("train", config.scenes, f"{name}, pass {epoch}")
         fit(
@@ -242,6 +241,7 @@ def train(name, classes, answer, epochs):
             batch_size=64,
             generator=generator(f"{name}, order {epoch}"),
             optimizer=optimizer,
+            schedule=schedule,
             label=f"{name}, pass {epoch + 1} of {epochs}",
         )
     return model

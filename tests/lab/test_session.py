@@ -188,7 +188,7 @@ def test_training_is_checkpointed_in_the_output_folder_and_only_for_the_profile_
         return
     lab.choose(quick=None, full=None, paper="one configuration")
     first, other = lab.checkpoint("vae"), lab.checkpoint("ae")
-    assert first.parent == tmp_path / "checkpoints"
+    assert (first.parent, first.suffix) == (tmp_path / "checkpoints", ".safetensors")
     lab.choose(quick=None, full=None, paper="another configuration")
     assert len({first, other, lab.checkpoint("vae")}) == 3
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import re
+import signal
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensors import seeded
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 
-from labkit.lab import training
+from labkit.lab import checkpoint as checkpoints
+from labkit.lab.checkpoint import load, save
 from labkit.lab.training import fit
 
 History = dict[str, list[float]]
@@ -83,6 +89,14 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_when_and_what_to_
         train(network(), loss=explodes)
 
 
+def test_the_schedule_of_another_optimizer_is_refused() -> None:
+    model = network()
+    schedule = lr_scheduler.StepLR(momentum(model), 1)
+    for optimizer in (None, momentum(model)):
+        with pytest.raises(ValueError, match="the schedule belongs to another optimizer: pass the one"):
+            train(model, optimizer=optimizer, schedule=schedule)
+
+
 # ---- what a loss can rely on ----------------------------------------------------------------------------------------
 
 
@@ -133,6 +147,36 @@ def test_the_loss_is_minimised() -> None:
     )
     assert history["loss"][-1] < 1e-4 < history["loss"][0]
     torch.testing.assert_close(model.weight[0], target, atol=0.01, rtol=0)
+
+
+def momentum(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+
+def test_a_schedule_is_stepped_after_every_batch_also_over_several_calls() -> None:
+    model, rates = network(), []
+    optimizer = momentum(model)
+
+    def loss(model: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return noisy_error(model, x, generator)
+
+    schedule = lr_scheduler.MultiStepLR(optimizer, [2, 4, 10])
+    for epochs in (1, 1, 2):  # of three batches
+        train(model, loss=loss, epochs=epochs, optimizer=optimizer, schedule=schedule)
+    assert rates == pytest.approx([1e-2] * 2 + [1e-3] * 2 + [1e-4] * 6 + [1e-5] * 2)
+
+
+def test_a_schedule_does_what_a_hook_of_the_optimizer_would_do() -> None:
+    models = network(), network()
+    for model, by_hook in zip(models, (True, False), strict=True):
+        optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.5)
+        schedule = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3 * 3 + 1)
+        if by_hook:
+            optimizer.register_step_post_hook(lambda *_, schedule=schedule: schedule.step())
+        for seed in range(3):
+            train(model, epochs=1, seed=seed, optimizer=optimizer, schedule=None if by_hook else schedule)
+    assert torch.equal(*map(weights, models))
 
 
 def test_training_is_in_training_mode_and_evaluation_is_not() -> None:
@@ -192,119 +236,190 @@ def test_a_progress_bar_is_shown_unless_nobody_watches(monkeypatch, capsys, valu
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
 
-
-def adam(_: nn.Module) -> None:
-    return None  # what `fit` takes by itself
-
-
-def momentum(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+EPOCHS, BATCHES = 6, 18
+STEPS = 4 * EPOCHS  # of an epoch: three batches and an evaluation
 
 
-def adagrad(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adagrad(model.parameters(), lr=0.1)
+def normalized(seed: int = 0) -> nn.Module:
+    """With buffers: running means and variances, and a count of batches."""
+    start = network(seed)
+    return nn.Sequential(start[0], nn.BatchNorm1d(4), *start[1:])
+
+
+def in_bfloat16(model: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = model(x + 0.1 * torch.randn(x.shape, generator=generator))
+    assert y.dtype == torch.bfloat16
+    return (y.float() - x).square().sum(1).mean()
+
+
+def scheduled(optimizer: torch.optim.Optimizer, make: Callable, *args: Any, **options: Any) -> dict[str, Any]:
+    return {"optimizer": optimizer, "schedule": make(optimizer, *args, **options)}
+
+
+def warm_up_and_decay(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    parts = lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4), lr_scheduler.CosineAnnealingLR(optimizer, BATCHES)
+    return lr_scheduler.SequentialLR(optimizer, [*parts], milestones=[4])
+
+
+WAYS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {  # from a model to options of `fit`
+    "Adam": lambda _: {},  # what `fit` takes by itself
+    "momentum": lambda model: {"optimizer": momentum(model)},
+    "Adagrad": lambda model: {"optimizer": torch.optim.Adagrad(model.parameters(), lr=0.1)},
+    "AMSGrad": lambda model: {"optimizer": torch.optim.AdamW(model.parameters(), amsgrad=True)},
+    "one cycle": lambda model: scheduled(
+        torch.optim.Adam(model.parameters()), lr_scheduler.OneCycleLR, 0.1, total_steps=BATCHES + 1
+    ),
+    "steps": lambda model: scheduled(momentum(model), lr_scheduler.MultiStepLR, [4, 4, 11]),
+    "warm-up": lambda model: scheduled(momentum(model), warm_up_and_decay),
+    "bfloat16": lambda model: {"loss": in_bfloat16, "optimizer": momentum(model)},
+}
+all_ways = pytest.mark.parametrize("way", WAYS)
 
 
 class Stopped(Exception):
     """Stands for a lost machine."""
 
 
-def measured(model: nn.Module, *, stop_after: int = 100) -> Callable[[], dict[str, float]]:
-    """An `evaluate` for `fit` that fails in the given epoch."""
-    calls = []
+def stop() -> None:
+    raise Stopped
+
+
+def train_on(
+    checkpoint: Path | None, way: str = "Adam", *, until: int = STEPS, stop: Callable[[], None] = stop
+) -> tuple[History, dict[str, Tensor]]:
+    """Train as a new process would, until step `until`, counted from 0; there, `stop`.
+
+    Where there is a checkpoint, initial weights and the seed are others than at first: it must replace both.
+    """
+    resumes = checkpoint is not None and checkpoint.exists()
+    model, seed, steps = normalized(5 if resumes else 0), 99 if resumes else 1, count()
+    options = WAYS[way](model)
+    loss = options.pop("loss", noisy_error)
+
+    def step() -> None:
+        if next(steps) == until:
+            stop()
+
+    def stoppable(*args: Any) -> Tensor:
+        step()
+        return loss(*args)
 
     def evaluate() -> dict[str, float]:
-        calls.append(None)
-        if len(calls) == stop_after:
-            raise Stopped
+        step()
         return {"error": (model(data()) - data()).square().mean().item()}
 
-    return evaluate
+    history = train(model, loss=stoppable, seed=seed, evaluate=evaluate, checkpoint=checkpoint, **options)
+    return history, model.state_dict()
 
 
-def uninterrupted(make_optimizer: Callable = adam) -> tuple[History, Tensor]:
-    model = network()
-    history = train(model, optimizer=make_optimizer(model), evaluate=measured(model))
-    return history, weights(model)
+def assert_ends_as_if_nothing_had_happened(checkpoint: Path, way: str = "Adam") -> None:
+    history, state = train_on(checkpoint, way)
+    expected_history, expected = train_on(None, way)
+    assert history == expected_history
+    assert len(set(history["loss"])) == len(set(history["error"])) == EPOCHS
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
-def resumed(checkpoint: Path, make_optimizer: Callable = adam) -> tuple[History, Tensor]:
-    """As a new process would go on: other initial weights and another seed, until the checkpoint replaces both."""
-    model = network(seed=5)
-    optimizer = make_optimizer(model)
-    history = train(model, seed=99, optimizer=optimizer, evaluate=measured(model), checkpoint=checkpoint)
-    return history, weights(model)
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return tmp_path / "checkpoints" / "vae.safetensors"
 
 
-@pytest.mark.parametrize("make_optimizer", [adam, momentum, adagrad])
-@pytest.mark.parametrize("epoch", [2, 4])
-def test_a_training_that_was_interrupted_ends_bit_for_bit_as_if_it_had_not_been(
-    tmp_path, make_optimizer: Callable, epoch: int
+@all_ways
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 5, 10, 15, STEPS - 2, STEPS - 1])
+def test_a_training_that_was_stopped_anywhere_ends_bit_for_bit_as_if_it_had_not_been(
+    checkpoint, way: str, step: int
 ) -> None:
-    checkpoint, model = tmp_path / "checkpoints" / "vae.pt", network()
-    interrupted = measured(model, stop_after=epoch)
     with pytest.raises(Stopped):
-        train(model, optimizer=make_optimizer(model), evaluate=interrupted, checkpoint=checkpoint)
-    history, after = resumed(checkpoint, make_optimizer)
-    expected_history, expected = uninterrupted(make_optimizer)
-    assert history == expected_history
-    assert torch.equal(after, expected)
+        train_on(checkpoint, way, until=step)
+    assert checkpoint.exists() == (step >= 4)
+    assert_ends_as_if_nothing_had_happened(checkpoint, way)
 
 
-def test_more_epochs_can_be_asked_for_later(tmp_path) -> None:
+@all_ways
+def test_so_does_one_that_is_stopped_again_and_again(checkpoint, way: str) -> None:
+    for epoch in range(1, EPOCHS):  # each time one epoch is done, and a batch of the next
+        with pytest.raises(Stopped):
+            train_on(checkpoint, way, until=5)
+        assert len(load(checkpoint)["history"]["loss"]) == epoch
+    assert_ends_as_if_nothing_had_happened(checkpoint, way)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_until_killed(checkpoint: Path) -> None:
+    torch.set_num_threads(1)
+    train_on(checkpoint, "one cycle", until=13, stop=kill)
+
+
+def test_so_does_one_whose_process_is_killed(checkpoint) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(checkpoint,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(load(checkpoint)["history"]["loss"]) == 3
+    assert_ends_as_if_nothing_had_happened(checkpoint, "one cycle")
+
+
+def write_half(file: int) -> None:
+    os.truncate(file, os.fstat(file).st_size // 2)
+    raise Stopped
+
+
+def rename_nothing(*_: object) -> None:
+    raise Stopped
+
+
+@pytest.mark.parametrize(
+    ("owner", "step", "fails"), [(checkpoints.os, "fsync", write_half), (Path, "replace", rename_nothing)]
+)
+@pytest.mark.parametrize("saved", [0, 2, EPOCHS - 1])
+def test_so_does_one_that_is_stopped_while_it_writes_a_checkpoint_or_before_the_new_one_has_its_name(
+    checkpoint, monkeypatch, owner: Any, step: str, fails: Callable, saved: int
+) -> None:
+    calls, real = count(), getattr(owner, step)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, lambda *args: (fails if next(calls) == saved else real)(*args))
+        with pytest.raises(Stopped):
+            train_on(checkpoint)
+    if saved:
+        assert len(load(checkpoint)["history"]["loss"]) == saved
+    assert_ends_as_if_nothing_had_happened(checkpoint)
+    assert [*checkpoint.parent.iterdir()] == [checkpoint]
+
+
+def test_more_epochs_can_be_asked_for_later(checkpoint) -> None:
+    model, more = network(), network(seed=5)
+    train(model, epochs=4, checkpoint=checkpoint)
+    history = train(more, seed=99, checkpoint=checkpoint)
+    assert train(expected := network()) == history
+    assert torch.equal(weights(more), weights(expected))
+
+
+def test_a_training_that_is_finished_is_only_loaded(checkpoint) -> None:
     model = network()
-    train(model, epochs=4, evaluate=measured(model), checkpoint=tmp_path / "vae.pt")
-    history, after = resumed(tmp_path / "vae.pt")
-    expected_history, expected = uninterrupted()
-    assert history == expected_history
-    assert torch.equal(after, expected)
-
-
-def test_a_training_that_is_finished_is_only_loaded(tmp_path) -> None:
-    model = network()
-    history = train(model, checkpoint=tmp_path / "vae.pt")
+    history = train(model, checkpoint=checkpoint)
     again = network(seed=5)
 
     def never(*_: object) -> Tensor:
         raise AssertionError("there is nothing left to train")
 
-    assert train(again, loss=never, checkpoint=tmp_path / "vae.pt") == history
+    assert train(again, loss=never, checkpoint=checkpoint) == history
     assert torch.equal(weights(again), weights(model))
     assert not again.training
 
 
-def test_a_checkpoint_changes_nothing_in_the_training_and_leaves_one_file(tmp_path) -> None:
-    plain, kept = network(), network()
-    assert train(plain) == train(kept, checkpoint=tmp_path / "vae.pt")
-    assert torch.equal(weights(plain), weights(kept))
-    assert [path.name for path in tmp_path.iterdir()] == ["vae.pt"]
+@all_ways
+def test_a_checkpoint_changes_nothing_in_the_training_and_leaves_one_file(checkpoint, way: str) -> None:
+    assert_ends_as_if_nothing_had_happened(checkpoint, way)
+    assert [*checkpoint.parent.iterdir()] == [checkpoint]
 
 
-def test_a_write_that_is_interrupted_leaves_the_checkpoint_before_it_whole(tmp_path, monkeypatch) -> None:
-    checkpoint, written = tmp_path / "vae.pt", []
-
-    def dies_the_third_time(state: dict, path: Path) -> None:
-        written.append(path)
-        if len(written) == 3:
-            Path(path).write_bytes(b"half a checkpoint")
-            raise OSError(28, "No space left on device")
-        save(state, path)
-
-    save = torch.save
-    monkeypatch.setattr(training.torch, "save", dies_the_third_time)
-    model = network()
-    with pytest.raises(OSError, match="No space left on device"):
-        train(model, evaluate=measured(model), checkpoint=checkpoint)
-    assert len(torch.load(checkpoint, weights_only=True)["history"]["loss"]) == 2
-    monkeypatch.setattr(training.torch, "save", save)
-    history, after = resumed(checkpoint)
-    expected_history, expected = uninterrupted()
-    assert history == expected_history
-    assert torch.equal(after, expected)
-    assert [path.name for path in tmp_path.iterdir()] == ["vae.pt"]
-
-
-def test_an_epoch_that_failed_is_not_kept(tmp_path) -> None:
+def test_an_epoch_that_failed_is_not_kept(checkpoint) -> None:
     calls = []
 
     def explodes(model: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -313,7 +428,28 @@ def test_an_epoch_that_failed_is_not_kept(tmp_path) -> None:
         return noisy_error(model, x, generator) * (math.inf if last else 1)
 
     with pytest.raises(ValueError, match="in epoch 3"):
-        train(network(), loss=explodes, checkpoint=tmp_path / "vae.pt")
-    state = torch.load(tmp_path / "vae.pt", weights_only=True)
+        train(network(), loss=explodes, checkpoint=checkpoint)
+    state = load(checkpoint)
     assert len(state["history"]["loss"]) == 2
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+@pytest.mark.parametrize(("first", "then"), [("momentum", "steps"), ("steps", "momentum")])
+def test_a_checkpoint_with_a_schedule_does_not_pass_for_one_without(checkpoint, first: str, then: str) -> None:
+    train_on(checkpoint, first)
+    with pytest.raises(ValueError, match=r"vae\.safetensors is of another training, not of one with model and"):
+        train_on(checkpoint, then)
+
+
+@pytest.mark.parametrize("state", [{"model": {}}, [1, 2], None], ids=str)
+def test_a_file_that_holds_something_else_is_refused(checkpoint, state: Any) -> None:
+    save(checkpoint, state)
+    with pytest.raises(ValueError, match="is of another training"):
+        train_on(checkpoint)
+
+
+def test_a_damaged_checkpoint_is_refused(checkpoint) -> None:
+    train_on(checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged, or no checkpoint"):
+        train_on(checkpoint)

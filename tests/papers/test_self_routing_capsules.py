@@ -84,6 +84,17 @@ def test_weighted_votes_do_not_depend_on_how_many_places_fit_into_the_cache(monk
     torch.testing.assert_close(WeightedVotes.apply(*inputs), whole)
 
 
+def test_a_gpu_works_on_far_more_places_at_a_time_than_fit_into_a_processors_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    products, mm = [], torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *args, out: products.append(out.device.type) or mm(*args, out=out))
+    for device in ("cpu", "meta"):  # which like a GPU is no CPU
+        with torch.device(device):
+            WeightedVotes.apply(torch.ones(64, 1024, 16), torch.ones(64, 1024, 2), torch.ones(64, 16, 2, 3))
+    assert (products.count("cpu"), products.count("meta")) == (8, 2)  # for two upper capsules
+
+
 def test_the_gradient_of_weighted_votes_agrees_with_finite_differences() -> None:
     inputs = [x.requires_grad_() for x in (normal(3, 4, 2), normal(3, 4, 5, seed=1), normal(3, 2, 5, 3, seed=2))]
     assert torch.autograd.gradcheck(WeightedVotes.apply, inputs)
@@ -313,6 +324,57 @@ def test_the_gradient_of_each_step_agrees_with_finite_differences(step: Callable
     assert torch.autograd.gradcheck(step, [x.clone().requires_grad_() for x in inputs])
 
 
+# ---- mixed precision ------------------------------------------------------------------------------------------------
+
+ROUTINGS = {
+    "self": (lambda: SelfRouting2d(3, 4, 4, 2, kernel=3), lambda layer, a, u: layer(a, u)),
+    "self, logarithm": (lambda: SelfRouting2d(3, 4, 4, 0, kernel=3), lambda layer, a, u: layer.log_activations(a, u)),
+    "self, coefficients": (lambda: SelfRouting2d(3, 4, 4, 0, kernel=3), lambda layer, _, u: layer.coefficients(u)),
+    "dynamic": (lambda: DynamicRouting2d(3, 4, 4, 2, kernel=3), lambda layer, _, u: layer(u)),
+    "em": (lambda: EMRouting2d(3, 4, 4, kernel=3), lambda layer, a, u: layer(a, u)),
+}
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_routing_stays_in_float32_within_autocast_and_so_do_its_gradients(routing: str) -> None:
+    make, run = ROUTINGS[routing]
+    layer = drawn(make()).float()
+    a, u = (x.bfloat16().requires_grad_() for x in capsules(3, 4))
+    found = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            outputs = run(layer, *((a, u) if autocast else (a.float(), u.float())))
+        outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(x for x in outputs if x is not None)
+        assert {output.dtype for output in outputs} == {torch.float32}
+        loss = sum(output.square().sum() for output in outputs)
+        gradients = torch.autograd.grad(loss, [u, a, *layer.parameters()], materialize_grads=True)
+        found.append((*outputs, *gradients))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert all(x.isfinite().all() for x in found[0])
+    assert gradients[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
+def test_within_autocast_a_network_is_in_bfloat16_up_to_its_primary_capsules_and_gives_nearly_the_same(
+    routing: str,
+) -> None:
+    network = drawn(CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 8, routing, depth=2, types=8, pose=16)).float()
+    below: list[torch.dtype] = []
+    network.pose.register_forward_hook(lambda _, inputs, output: below.extend([inputs[0].dtype, output.dtype]))
+    images, labels = torch.rand(16, 1, 8, 8, generator=seeded()), torch.arange(16) % 10
+    found = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            log_probabilities = network(images)
+        assert log_probabilities.dtype == torch.float32
+        found.append(log_probabilities)
+    assert below == [torch.float32] * 2 + [torch.bfloat16] * 2
+    assert 0 < (found[1] - found[0]).norm() < 0.1 * (found[0] - found[0].mean()).norm()
+    F.nll_loss(found[1], labels).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert network.features.weight.grad.abs().max() > 0
+
+
 # ---- nothing active, nothing there ----------------------------------------------------------------------------------
 
 
@@ -379,8 +441,8 @@ def test_a_network_has_as_many_parameters_as_the_authors_and_gives_log_probabili
 
 @pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
 def test_log_probabilities_are_class_activations_made_to_add_up_to_1(routing: str) -> None:
-    network = CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 6, routing, depth=2, types=3, pose=4).eval()
-    images = torch.rand(5, 1, 6, 6, generator=seeded())
+    network = drawn(CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 6, routing, depth=2, types=3, pose=4)).eval()
+    images = torch.rand(5, 1, 6, 6, generator=seeded(), dtype=torch.float64)
     activations = network.class_activations(images)
     torch.testing.assert_close(network(images).exp(), activations / activations.sum(1, keepdim=True))
 
