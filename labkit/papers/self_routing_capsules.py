@@ -307,23 +307,24 @@ class EMRouting2d(CapsuleLayer):
         """Votes (M, B, I, C) and activations (M, 1, I) -> activations (M, B) and means (M, B, C)."""
         assigned = active.expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
         for iteration in range(self.iterations):
-            up, mean, variance = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
+            up, mean, variance, squares = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
             if iteration + 1 < self.iterations:
-                assigned = self._expect(votes, up, mean, variance) * active
+                assigned = self._expect(squares, up, variance) * active
         return up, mean
 
-    def _maximize(self, votes: Tensor, assigned: Tensor, inverse_temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Activations (M, B), means and variances (M, B, C) of the Gaussians, given who is assigned to whom."""
+    def _maximize(self, votes: Tensor, assigned: Tensor, inverse_temperature: float) -> tuple[Tensor, ...]:
+        """Given who is assigned to whom: activations (M, B), means and variances (M, B, C), (votes - means)^2."""
         total = assigned.sum(2)  # (M, B)
         share = (assigned / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
         mean = (share @ votes).squeeze(2)
-        variance = (share @ (votes - mean[:, :, None]).square()).squeeze(2) + 1e-8
+        squares = (votes - mean[:, :, None]).square()  # (M, B, I, C)
+        variance = (share @ squares).squeeze(2) + 1e-8
         cost = (self.beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
-        return torch.sigmoid(inverse_temperature * (self.beta_a - cost)), mean, variance
+        return torch.sigmoid(inverse_temperature * (self.beta_a - cost)), mean, variance, squares
 
-    def _expect(self, votes: Tensor, up: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    def _expect(self, squares: Tensor, up: Tensor, variance: Tensor) -> Tensor:
         """r_ij, (M, B, I): how probable each vote is under each Gaussian, among the upper capsules."""
-        distance = ((votes - mean[:, :, None]).square() @ (0.5 / variance)[..., None]).squeeze(3)  # (M, B, I)
+        distance = (squares @ (0.5 / variance)[..., None]).squeeze(3)  # (M, B, I)
         log_density = -distance - 0.5 * (2 * math.pi * variance).log().sum(2)[..., None]
         return (up.clamp(min=EPSILON).log()[..., None] + log_density).softmax(1)
 
@@ -426,7 +427,7 @@ class CapsuleNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images -> log probabilities (N, classes): activations of the class capsules, made to add up to 1."""
-        a, u = self._below(x)
+        a, u = self.below(x)
         if self.routing == "self":
             return self.last.log_activations(a, u).flatten(1)
         up = self._last(a, u)
@@ -435,10 +436,21 @@ class CapsuleNetwork(nn.Module):
 
     def class_activations(self, x: Tensor) -> Tensor:
         """Images -> activations of the class capsules, (N, classes); in dynamic routing, lengths of their poses."""
-        return self._last(*self._below(x))
+        return self._last(*self.below(x))
 
-    def _below(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Activations and poses that the last layer is given."""
+    def class_poses(self, x: Tensor) -> Tensor:
+        """Images -> poses of the class capsules, (N, classes, pose). Raises ValueError where they have none."""
+        if self.routing == "self":
+            raise ValueError("the class capsules of self-routing have no poses: look at those of `below`")
+        a, u = self.below(x)
+        up = self.last(u) if self.routing == "dynamic" else self.last(a, u)[1]
+        return up.flatten(1).unflatten(1, (-1, self.size))
+
+    def below(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Activations (N, types, h, w), None in dynamic routing, and poses (N, types * pose, h, w) of the layer below.
+
+        These are what the last layer, the one of the class capsules, is given.
+        """
         features = self.features(x)
         u = self.pose(features)
         a = None if self.activation is None else self.activation(features)
