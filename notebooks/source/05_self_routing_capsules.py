@@ -17,7 +17,7 @@
 # |---|---|
 # | **For** | whoever knows convolutional networks and wonders what capsules add, and at what price |
 # | **Afterwards you can** | say what invariance and equivariance are and measure both, build a capsule layer with dynamic or self-routing, read routing as a mixture of experts, attack a network and tell a robust one from one that only looks so, and compare methods at equal backbones with their cost beside them |
-# | **You need** | convolution, batch normalization, softmax; how PyTorch trains a network |
+# | **You need** | convolution, batch normalization, softmax, the normal distribution, linear regression and its $R^2$; how PyTorch trains a network |
 # | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | T. Hahn, M. Pyeon, G. Kim, *Self-Routing Capsule Networks*, NeurIPS 2019 |
@@ -27,15 +27,15 @@
 #
 # | claim | source | section |
 # |---|---|---|
-# | Dynamic routing needs its iterations | Sabour et al. | 4 |
+# | Dynamic routing needs its rounds (iterations) | Sabour et al. | 4 |
 # | Self-routing classifies better than dynamic and than EM routing | paper | 4 |
 # | Self-routing costs less than dynamic and EM routing | paper, review | 4 |
 # | Pooling loses the direction of a digit; the pose of its capsule keeps it (two claims) | review | 5 |
 # | The gates look at the image, and capsules are experts for different classes (two claims) | paper | 6 |
 # | Self-routing is the hardest to attack: FGSM and BIM, untargeted and targeted (four claims) | paper | 7 |
-# | What looks robust is robust: no network falls to another's attack sooner than to its own | this lesson | 7 |
-# | Attacks that leave the space of images tell the same story as attacks that stay in it | this lesson | 7 |
-# | Capsules stand rotation, scale, shear and translation better than the baselines (four claims), and self-routing stands them best of the routings | paper, review | 8 |
+# | What looks robust is robust: no network falls to another's attack more often than to its own | this lesson | 7 |
+# | Attacks that leave the space of images put the networks in the same order as attacks that stay in it | this lesson | 7 |
+# | Capsules withstand rotation, scale, shear and shift better than the baselines (four claims), and self-routing withstands them best of the three routings | paper, review | 8 |
 # | More capsules make self-routing more robust | paper | 9 |
 
 # %% [markdown]
@@ -43,7 +43,7 @@
 #
 # - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
 #   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise.
+#   your function when it is right, with the reference otherwise. (The long experiments take the library's layers, which do the same faster.)
 # - **Predict** means: write down what you expect before you run the next cell.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
 # - `profile` chooses the scale. `quick`: 4,000 digits and small networks. `full`: all of MNIST, and a tenth-size CIFAR-10. `paper`: ResNet-20 on CIFAR-10 and SVHN and the viewpoints of smallNORB, with the published schedules, which takes days of a GPU.
@@ -61,6 +61,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -117,7 +118,7 @@ config = lab.choose(
     quick=Config(Training(3, 100, 8, 9, 0.3), None, (), (2, 4, 8), ("self",), attacked=120, turned=200),
     full=Config(
         digits=Training(1, 64, 8, 16, 0.3),
-        photographs=Training(5, 64, 16, 16, 0.1),
+        photographs=Training(6, 100, 8, 16, 0.1),
         sets=("cifar10",),
         counts=(2, 4, 8),
         grown=("self", "dynamic", "em"),
@@ -138,33 +139,33 @@ config = lab.choose(
 # %% [markdown]
 # ## 1 · Invariant or equivariant
 #
-# **Intuition.** Convolutional networks recognise badly what they have not seen from this side, and a change of a few pixels can lead them astray. One suspect is pooling. It reports that a feature *is there* and throws away where and how. Whoever throws away how the parts lie cannot check whether they
-# fit together. **Capsules** are to keep it: groups of units, each group for one thing, that say whether the thing is there (the *activation*) and how it is: where, how large, how turned (the *pose*).
+# **Intuition.** Convolutional networks often fail on things seen from a new side, and a change of a few pixels can lead them astray. One suspect is pooling. It reports that a feature *is there* and throws away where and how. Whoever throws away how the parts lie cannot check whether they
+# fit together. **Capsules** are meant to keep it. A capsule is a group of units that stands for one thing. It says whether the thing is there (its *activation*) and how it is: where, how large, how turned (its *pose*).
 #
 # **Mathematics.** Let $T$ be a change of the input $x$, a shift say, and $f$ a layer.
 #
 # - $f$ is **invariant** to $T$ if $f(Tx) = f(x)$: the change leaves no trace.
 # - $f$ is **equivariant** if $f(Tx) = T'f(x)$: the output changes along, in a way $T'$ that depends on $T$ alone and not on $x$.
 #
-# A convolution is equivariant to shifts, with $T' = T$. Pooling over the whole image is invariant to them, and pooling over windows is a bit of both. See it on a row of twelve pixels with one bright pixel, an edge filter, and a maximum over windows of four:
+# A convolution with stride 1 is equivariant to shifts, with $T' = T$ (away from the borders). Pooling over the whole image is invariant to them, and pooling over windows is a bit of both. See it on a row of twelve pixels, one of them bright, with a filter that responds to bright spots and a maximum over windows of four. The first number in each line is the place of the bright pixel:
 
 # %% tags=["nbval-check-output"]
-edge = torch.tensor([[[-1.0, 2.0, -1.0]]])
+spot = torch.tensor([[[-1.0, 2.0, -1.0]]])
 for place in (4, 5, 6, 7, 8):
     row = F.one_hot(torch.tensor([place]), 12).float()[None]  # (1, 1, 12)
-    found = F.conv1d(row, edge, padding=1)
+    found = F.conv1d(row, spot, padding=1)
     pooled = F.max_pool1d(found, 4)
     print(place, "filter:", found.flatten().int().tolist(), " maximum of four:", pooled.flatten().int().tolist())
 
 # %% [markdown]
-# The filter's answer moves along with the pixel. The maximum stays the same for the two inner places of a window, while from 4 to 5 and from 7 to 8 it changes: it is not even reliably blind. What a trained network with pooling knows about *how* a digit lies, and what capsules know, is measured in section 5, when there is something to measure. First build them.
+# The filter's answer moves along with the pixel. The maximum stays the same from 4 to 7, all within one window: *where* is lost. From 7 to 8, a step like the others, it jumps to the next window. So it is neither equivariant nor invariant. What a trained network with pooling knows about *how* a digit lies, and what capsules know, is measured in section 5. First we build them.
 #
 # ## 2 · Votes, and routing by agreement
 #
-# **Notation.** Lower capsules $i$, upper capsules $j$. Capsule $i$ has an activation $a_i \in [0, 1]$ and a pose $u_i \in \mathbb R^C$. A matrix $W_{ij} \in \mathbb R^{D \times C}$ turns what $i$ sees into what $j$ should then be: the **vote** $\hat u_{j|i} = W_{ij} u_i$. From the pose of a nose, a matrix for faces says where the face must be. If many parts vote for
+# **Notation.** Lower capsules $i$, upper capsules $j$. Capsule $i$ has an activation $a_i \in [0, 1]$ and a pose $u_i \in \mathbb R^C$; poses of upper capsules have $D$ numbers. A learned matrix $W_{ij} \in \mathbb R^{D \times C}$ turns what $i$ sees into what the pose of $j$ should then be: the **vote** $\hat u_{j|i} = W_{ij} u_i$. **Routing** decides how much each vote counts. From the pose of a nose, a matrix for faces says where the face must be. If many parts vote for
 # the same face, it is there.
 #
-# In a capsule layer as in a convolution, $i$ runs over the $A$ types of capsules at each of $k \times k$ places of a window: $k k A$ lower capsules. $B$ is the number of upper types. (The letters $A, B, C, D$ are those of the authors' code.)
+# A capsule layer works on maps, as a convolution does: at each place of a map there is one capsule of each type. For one place above, $i$ runs over the $A$ types of capsules at each of $k \times k$ places of a window: $I = k k A$ lower capsules. $B$ is the number of upper types, so $j$ runs from 1 to $B$. (The letters $A, B, C, D$ are those of the authors' code.)
 #
 # ### Exercise 1 · Squash
 #
@@ -185,7 +186,7 @@ def squash(s, dim=-1):
 squash = lab.check(squash)
 
 # %% [markdown]
-# Short vectors nearly vanish, long ones come close to 1:
+# Short vectors nearly vanish; long ones get a length close to 1:
 
 # %% tags=["nbval-check-output"]
 for length in (0.0, 0.1, 0.5, 1.0, 5.0):
@@ -195,11 +196,11 @@ for length in (0.0, 0.1, 0.5, 1.0, 5.0):
 # %% [markdown]
 # ### Exercise 2 · Routing by agreement
 #
-# Which lower capsule belongs to which upper one? Dynamic routing finds out by **agreement**, in rounds. Each lower capsule spreads its vote over the upper ones with coefficients $c_{ij}$, at first equal ones. Each upper capsule adds up what it receives. Then those whose vote points the same way as the sum get a larger share:
+# Which lower capsule belongs to which upper one? Dynamic routing finds out by **agreement**, in rounds. Each lower capsule weights its votes with coefficients $c_{ij}$, the softmax of scores $b_{ij}$; at first all are equal. Each upper capsule adds up the weighted votes and squashes the sum to its pose $v_j$. Where a vote points the same way as $v_j$, its score grows, and with it its weight in the next round:
 #
 # $$b_{ij} = 0; \qquad \text{repeat: } c_{ij} = \operatorname{softmax}_j b_{ij}, \quad v_j = \operatorname{squash} \sum_i c_{ij} \hat u_{j|i}, \quad b_{ij} \leftarrow b_{ij} + v_j \cdot \hat u_{j|i}$$
 #
-# The softmax is over the *upper* capsules $j$: each lower one has a single share to spend. Many public ports took it over the lower ones; repairing that in one of them raised its accuracy on MNIST from 99.51 to 99.67 % (as reported in a pull request to motokimura's port).
+# The softmax is over the *upper* capsules $j$: each lower one has a whole of 1 to divide among them. Many public ports took it over the lower ones; repairing that in one of them raised its accuracy on MNIST from 99.51 to 99.67 % (as reported in a pull request to motokimura's port).
 #
 # Votes come as a tensor $(M, B, I, D)$: $M$ windows (all places of all images), $B$ upper capsules, $I$ lower ones, $D$ numbers.
 
@@ -216,7 +217,9 @@ dynamic_routing = lab.check(dynamic_routing)
 # %% [markdown]
 # Watch it at work. Six lower capsules vote for two upper ones, in two dimensions. For the first upper capsule, four votes agree, the fifth is a bit off, the sixth points the other way. For the second, votes point everywhere.
 #
-# **Predict.** What becomes of the two lengths, with more and more rounds?
+# In the figure thin grey arrows are votes; the thin amber arrow is the pose after one round, the thick red one after three.
+#
+# **Predict.** What becomes of the lengths of the two poses, with more and more rounds?
 
 # %%
 angles = torch.deg2rad(torch.tensor([[40.0, 45, 50, 55, 90, 225], [0.0, 60, 120, 180, 240, 300]]))
@@ -231,6 +234,8 @@ for j, name in enumerate(("votes for the first", "votes for the second")):
         axes[j].annotate("", vote, (0, 0), arrowprops={"arrowstyle": "->", "color": "#717581"})
     for n, color in ((1, "#ffa90e"), (3, "#bd1f01")):
         v = dynamic_routing(toy, n)[0, j]
+        if v.norm() < 1e-3:  # no pose, no arrow
+            continue
         axes[j].annotate("", v, (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1 + n})
     axes[j].set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", title=name)
 axes[2].plot(rounds, lengths[:, 0], marker="o", label="first")
@@ -244,18 +249,18 @@ lab.show(
 )
 
 # %% [markdown]
-# Agreement wins: the lower capsules whose votes for the first agree send it more and more of their shares, and its pose grows. But look at the second. Its votes agree on nothing, and after one round it has no pose at all. Then it gets one, out of what the others leave: a share that is not spent on the first must be spent on the second. So an upper capsule can become active on leftovers.
+# Agreement wins: the lower capsules whose votes for the first agree give it more and more weight, and its pose grows. But look at the second. Its votes agree on nothing, and after one round it has no pose at all. Then it gets one from what the first leaves: a share that a lower capsule does not give to the first must go to the second. So an upper capsule can become active on leftovers.
 #
 # Note the price, too: every vote is needed in every round, so all $k k A \cdot B \cdot D$ numbers of each window must be kept. This is **clustering without labels**, done anew for each image. The review's objection: in many dimensions clusters are uncertain, rounds are expensive, and a mean is the right centre only for some distributions of votes.
 #
 # ### EM routing
 #
-# Hinton et al. (2018) make the clustering explicit: each upper capsule is a Gaussian, fitted to the votes by a few rounds of EM. Poses are $4 \times 4$ matrices $P_i$, votes are products $P_i W_{ij}$. With $r_{ij}$, the assignment of $i$ to $j$, times $a_i$:
+# Hinton et al. (2018) make the clustering explicit: each upper capsule is a Gaussian, fitted to the votes by a few rounds of **EM** (expectation-maximization). EM alternates two steps: fit each Gaussian to the votes assigned to it (M), then assign each vote to the Gaussians that explain it (E). Poses are square matrices $P_i$ ($4 \times 4$ in the paper), votes are products $P_i W_{ij}$. Let $r_{ij}$ be the assignment of $i$ to $j$ times $a_i$, so that inactive capsules do not count; at the start every assignment is 1.
 #
-# - **M-step**: mean $\mu_j$ and variance $\sigma_j^2$ of the votes for $j$, weighted by $r_{ij}$, one for each of the 16 dimensions $h$. The capsule is active if its votes lie close together, and are many: $a_j = \operatorname{sigmoid}(\lambda (\beta_a - \sum_h (\beta_u + \log \sigma_{jh}) \sum_i r_{ij}))$, with learned $\beta_a, \beta_u$.
-# - **E-step**: $r_{ij} \propto a_j\, \mathcal N(\hat u_{j|i}; \mu_j, \sigma_j^2)$, made to add up to 1 over $j$.
+# - **M-step**: mean $\mu_j$ and variance $\sigma_j^2$ of the votes for $j$, weighted by $r_{ij}$, one for each dimension $h$ of a pose. The capsule is active if its votes lie close together, and are many: $a_j = \operatorname{sigmoid}(\lambda (\beta_a - \sum_h (\beta_u + \log \sigma_{jh}) \sum_i r_{ij}))$, with learned $\beta_a, \beta_u$ and a fixed $\lambda$ that grows from round to round.
+# - **E-step**: the new assignment is proportional to $a_j\, \mathcal N(\hat u_{j|i}; \mu_j, \sigma_j^2)$, the density of the Gaussian at the vote, made to add up to 1 over $j$.
 #
-# In one dimension, with poses of one number, six lower capsules again. Four votes for the first upper capsule agree, the others do not; votes for the second lie anywhere.
+# Here it is with poses of one number. There are six lower capsules again. Four votes for the first upper capsule agree, the others do not; votes for the second lie anywhere.
 
 # %% tags=["nbval-check-output"]
 em = paper.EMRouting2d(A=6, B=2, C=1)
@@ -268,7 +273,7 @@ with torch.no_grad():
         print(f"{em.iterations} rounds: means {shown[0]}, activations {shown[1]}")
 
 # %% [markdown]
-# The first Gaussian closes in on the votes that agree, and is the more active one, if only by a little: $\lambda$ is small in the first rounds. (After $t$ rounds it is $0.01\,(1 - 0.95^t)$ in the code.)
+# After five rounds the mean of the first Gaussian is that of the four votes that agree, and it is the more active one, if only by a little: $\lambda$ is small. (In round $t$ it is $0.01\,(1 - 0.95^t)$ in the authors' code, so never above 0.01.)
 #
 # ### Exercise 3 · The margin loss
 #
@@ -287,17 +292,17 @@ def margin_loss(lengths, labels, upper=0.9, lower=0.1, weight=0.5):
 margin_loss = lab.check(margin_loss)
 
 # %% [markdown]
-# (The reference also refuses labels that are no classes, in a helper.) The experiments below do *not* use it: to compare routings alone, the paper trains all of them with the same loss on CIFAR-10 and SVHN, $-\log$ of the right class's activation after the activations have been divided by their sum. The margin loss comes back for smallNORB, at `paper`.
+# (The reference also refuses labels that are no classes, in a helper.) The experiments below do *not* use it. To compare routings alone, the paper trains all of them with the same loss on CIFAR-10 and SVHN: divide the activations of the class capsules by their sum, and take $-\log$ of the right one. The margin loss comes back for smallNORB, at `paper`.
 #
 # ## 3 · Self-routing
 #
-# **Intuition.** Why should capsules find out by negotiation, for each image anew, to whom they belong? Let each lower capsule *learn* it. It gets a small network of its own, one linear layer, that reads its pose and answers with a softmax: this is how I share what I have. No rounds, no agreement, no clusters.
+# **Intuition.** Why should capsules find out by negotiation, for each image anew, to whom they belong? Let each lower capsule *learn* it. It gets a small network of its own, one linear layer, its **gate**. The gate reads the capsule's pose and answers with a softmax: so much of me goes to each upper capsule. There are no rounds, no agreement, no clusters.
 #
 # ### Exercise 4 · Routing coefficients
 #
 # $$c_{ij} = \operatorname{softmax}_j (W_i^{\text{route}} u_i + b_i)$$
 #
-# Each lower capsule $i$ has its own matrix. Poses come as $(I, M, C)$, the matrices as $(I, C, B)$, biases as $(I, 1, B)$. (The paper's poster shows no bias; its code has one.)
+# Each lower capsule $i$ has its own matrix and bias. The result, $c_{ij}$, are its **shares**. Poses come as $(I, M, C)$, for $M$ windows as before, the matrices as $(I, C, B)$, biases as $(I, 1, B)$. (The paper's poster shows no bias; its code has one.)
 
 
 # %% tags=["exercise"]
@@ -312,7 +317,7 @@ routing_coefficients = lab.check(routing_coefficients)
 # %% [markdown]
 # ### Exercise 5 · Who is active above
 #
-# An upper capsule is active to the degree that the active lower ones send to it:
+# An upper capsule is as active as the share that it gets of all lower activation:
 #
 # $$a_j = \frac{\sum_i c_{ij} a_i}{\sum_i a_i}$$
 #
@@ -336,6 +341,8 @@ routed_activations = lab.check(routed_activations)
 # The upper pose is the mean of the votes, weighted by $w_{ij} = c_{ij} a_i$:
 #
 # $$u_j = \frac{\sum_i w_{ij} \hat u_{j|i}}{\sum_i w_{ij}}$$
+#
+# Where all weights are 0, let the pose be 0.
 
 
 # %% tags=["exercise"]
@@ -350,7 +357,7 @@ pose_average = lab.check(pose_average)
 # %% [markdown]
 # ### Your capsule layer
 #
-# Put the three together, and compare with `SelfRouting2d`, which the experiments use. It cuts maps into windows as a convolution does, and finds the weighted mean of the votes without ever making the votes. (With random gates, since a new layer's are all 0.)
+# Put the three together, and compare with `SelfRouting2d`, which the experiments use. It cuts maps into windows as a convolution does, and finds the weighted mean of the votes without ever making the votes. (We give it random gates, since those of a new layer are all 0.) The two should agree up to rounding:
 
 
 # %%
@@ -373,7 +380,7 @@ with torch.no_grad():
 lab.record("your layer/largest difference", round(gap, 4))
 
 # %% [markdown]
-# A new layer has gates of 0, so each capsule sends equal shares to all, and each $a_j$ is $1/B$, whatever comes in:
+# In a new layer the weights of all gates are 0. So each capsule sends equal shares to all, and each $a_j$ is $1/B$, here $1/5$, whatever comes in:
 
 # %% tags=["nbval-check-output"]
 new = SelfRouting2d(A=4, B=5, C=16, D=16, kernel=3, stride=2, padding=1)
@@ -382,21 +389,21 @@ print([round(share, 4) for share in new(a, u)[0][0, :, 1, 1].tolist()])
 # %% [markdown]
 # ## 4 · Five networks, one backbone
 #
-# Compare methods with everything else equal: the same convolutions (the **backbone**), the same loss, optimizer and images. Only the head differs:
+# Compare methods with everything else equal: the same convolutions (the **backbone**), the same loss, optimizer and images. Only the head differs. **Primary capsules** are the lowest ones, made from the backbone's maps by convolutions; **class capsules**, one for each class, are the last:
 #
 # | head | what it does with the backbone's maps |
 # |---|---|
 # | `average` | global average pooling, a linear layer |
-# | `convolution` | a convolution to as many channels as poses would take, a linear layer for each place |
-# | `dynamic` | primary capsules (a convolution for poses), dynamic routing to 10 capsules |
-# | `em` | primary capsules (convolutions for poses and activations), EM routing to 10 |
-# | `self` | the same primary capsules, self-routing to 10 |
+# | `convolution` | a convolution to as many channels as poses would take, a linear layer over all places |
+# | `dynamic` | primary capsules (a convolution for poses), dynamic routing to 10 class capsules |
+# | `em` | primary capsules (convolutions for poses and activations), EM routing to 10 class capsules |
+# | `self` | the same primary capsules as `em`, self-routing to 10 class capsules |
 #
-# The last layer of capsules looks at the whole map: every place and type has its own matrices.
+# The first two are the **baselines**, without capsules. The layer of class capsules looks at the whole map: every place and type has its own matrices.
 #
 # ### What they cost, as published
 #
-# On ResNet-20, for one image of 32 x 32 pixels, counted here and beside it what the paper's poster prints. The number behind the name counts the capsule layers. (A MAC is one multiplication and addition, and we count those of matrix products and convolutions.)
+# Parameters and operations on ResNet-20, for one image of 32 x 32 pixels: counted here, and beside it what the paper's poster prints. The number behind a name is that of the capsule layers (for the baselines, which have none, it is always 1). A **MAC** is one multiplication with its addition; we count those of matrix products and convolutions.
 
 # %% tags=["nbval-check-output"]
 published = {  # millions of parameters, "FLOPs" in millions: Hahn et al., poster
@@ -429,9 +436,11 @@ for (routing, depth), (millions, flops) in published.items():
     print(f"{routing:>12}-{depth} {parameters:12,} {millions:8} M {counted / 1e6:7.1f} M {flops:8} M")
 
 # %% [markdown]
-# All eight parameter counts agree. The operations do not follow one rule: the published figures of networks with one capsule layer are a little above our MACs (they seem to include work per element), those with two are nearly twice as large, as if multiplications and additions had been counted apart. So do not compare the first kind with the second.
+# All eight parameter counts agree. The operations do not follow one rule: the published figures of the networks named 1 are up to a fifth above our MACs (they seem to include work per element). Those of the networks named 2 are 1.4 to 2.1 times our MACs, as if at least some multiplications and additions had been counted apart. So do not compare the first kind with the second.
 #
 # ### Train them
+#
+# The next cells load the images, build a network, and train it. Networks for digits, and all networks at `full`, have a few plain convolutions as their backbone and are trained with Adam for a few passes; at `paper`, photographs get ResNet-20, the published augmentation and the published schedule. Photographs appear in this section and the next attacks; the other sections study the networks for digits.
 
 
 # %%
@@ -442,7 +451,7 @@ class Task:
     train_labels: torch.Tensor
     test: torch.Tensor
     test_labels: torch.Tensor
-    box: tuple  # black and white, (C, 1, 1) each: between them lie all images, and nothing else does
+    box: tuple  # the darkest and the brightest value that a pixel can have, for each colour, (C, 1, 1) each
     training: Training
 
 
@@ -477,7 +486,7 @@ def build(task, routing, types):
 
 # %%
 def moved(x, g):
-    """Images shifted by up to 4 pixels: the published augmentation, with the flips of `flipped` for photographs."""
+    """Images shifted by up to 4 pixels: the published augmentation; CIFAR-10 is `flipped` as well."""
     side = x.shape[-1]
     windows = F.pad(x, (4,) * 4).unfold(2, side, 1).unfold(3, side, 1)  # (N, C, 9, 9, H, W)
     i, j = torch.randint(9, (2, len(x)), generator=g)
@@ -486,6 +495,7 @@ def moved(x, g):
 
 # %%
 def flipped(x, g):
+    """Images, each mirrored with probability 1/2."""
     return torch.where((torch.rand(len(x), 1, 1, 1, generator=g) < 0.5).to(x.device), x.flip(3), x)
 
 
@@ -531,7 +541,7 @@ def train(task, routing, types=None):
         optimizer=optimizer,
         schedule=schedule,
         checkpoint=lab.checkpoint(name),
-        label=name,
+        label=f"{task.name}, {routing}" + (f", {types} types" if types else ""),
     )
     return model
 
@@ -549,7 +559,7 @@ def accuracy(model, x, labels):
 
 
 # %% [markdown]
-# **Predict.** Which has the lowest error? Where will the average, which has the fewest parameters and knows no places, stand?
+# **Predict.** Which has the lowest error? Where will `average` stand, which has the fewest parameters and knows no places?
 
 # %%
 nets = {(name, routing): train(task, routing) for name, task in tasks.items() for routing in routings}
@@ -570,6 +580,11 @@ lab.show(
 )
 
 # %%
+lab.tell(
+    "On digits `average` makes {digits/average/error:.1f} % errors, `convolution` {digits/convolution/error:.1f} %; of the capsules `dynamic` makes {digits/dynamic/error:.1f} %, `em` {digits/em/error:.1f} % and `self` {digits/self/error:.1f} %. What separates capsules from `average` need not be due to capsules: `convolution` has weights of its own for each place as well."
+)
+
+# %%
 lab.claim(
     "Self-routing classifies better than dynamic and than EM routing, on the same backbone.",
     holds=all(
@@ -579,7 +594,7 @@ lab.claim(
     ),
     evidence={f"{name}, {routing}": lab.metrics[f"{name}/{routing}/error"] for name, routing in nets},
     source="paper (CIFAR-10, one capsule layer: 8.17 % against 8.46 % and 10.25 %)",
-    reason="The published difference to dynamic routing is about one standard deviation of repeated trainings. In networks as small as these, trained so briefly, differences of a point may go either way: look at how often it held, not at one run.",
+    reason="The published difference to dynamic routing is about one standard deviation of repeated trainings. With one training of each, differences of a point may go either way, the more so in the small, briefly trained networks of `quick` and `full`: look at how often it held, not at one run.",
 )
 
 # %% [markdown]
@@ -596,17 +611,17 @@ agreeing.last.iterations = 3
 
 # %%
 lab.claim(
-    "Dynamic routing needs its rounds: a network trained with three makes at least a tenth more errors with one.",
-    holds=lab.metrics["rounds/1"] >= 1.1 * lab.metrics["rounds/3"],
+    "Dynamic routing needs its rounds: a network trained with three makes at least a fifth more errors with one.",
+    holds=lab.metrics["rounds/1"] >= 1.2 * lab.metrics["rounds/3"],
     evidence={f"rounds {n}": lab.metrics[f"rounds/{n}"] for n in (1, 2, 3, 6)},
     source="Sabour et al. (2017), who recommend three",
-    reason="With one round the routing is no routing, only a linear layer and squash. What the rounds add is the difference. Where it is small, the votes agreed already: the matrices had learned to make them agree.",
+    reason="With one round the routing is no routing, only a linear layer and squash. What the rounds add is the difference. Where it is small, learned matrices may have done the work: equal weights then suffice to find the class.",
 )
 
 # %% [markdown]
 # ### What they cost here
 #
-# Parameters, MACs, and what training must keep in memory for the backward pass, for a batch of 64: all tensors that autograd holds, except the weights. The time of one step is printed but not recorded, as it depends on your machine.
+# We measure parameters, MACs, and what training must keep in memory for the backward pass of a batch of 64 digits: all tensors that autograd holds, except the weights. The time of one step is printed but not recorded, as it depends on your machine.
 
 
 # %%
@@ -644,7 +659,7 @@ for routing in routings:
     lab.record(f"cost/{routing}/parameters", sum(p.numel() for p in net.parameters()) / 1e3, unit="thousand")
     lab.record(f"cost/{routing}/MACs", macs(net, batch[:1]) / 1e3, unit="thousand for one image")
     lab.record(f"cost/{routing}/kept", kept(net, batch), unit="MB for a batch of 64")
-    print(f"a training step took {step_time(net, batch, its_labels):.0f} ms (on this machine, this time)")
+    print(f"{routing}: a training step took {step_time(net, batch, its_labels):.0f} ms (on this machine, this time)")
 
 # %%
 lab.claim(
@@ -656,13 +671,15 @@ lab.claim(
     ),
     evidence={f"{r}, {what}": lab.metrics[f"cost/{r}/{what}"] for r in routings[2:] for what in ("MACs", "kept")},
     source="paper, review",
-    reason="Class capsules of self-routing need no poses here, so no votes are made at all; the other two make one for each pair of capsules and go through them in every round. The memory is that of our layers: those for EM routing make parts of the rounds again in the backward pass where votes are many, in place of keeping them.",
+    reason="Class capsules of self-routing need no poses here, so no votes are made at all; the other two make one for each pair of capsules and go through them in every round. The memory is that of our layers: where votes are many, our EM routing computes its rounds again in the backward pass instead of keeping them.",
 )
 
 # %% [markdown]
 # ### How cost grows with the number of capsules
 #
-# Not only the last layer has capsules. Take a layer in the middle, from $A$ types to as many, with windows of 3 x 3, on maps of 4 x 4: now self-routing must find poses, too. Doubling the types doubles both sides, so all of the matrices, votes and MACs grow fourfold.
+# In deeper networks capsule layers follow each other. Take a layer in the middle, from $A$ types to as many, with windows of 3 x 3, on maps of 4 x 4: now self-routing must find poses, too. Doubling the types doubles both sides, so the numbers of matrices, votes and MACs all grow fourfold.
+#
+# **Predict.** Whose memory grows fourfold with them?
 
 # %%
 layers = {
@@ -713,18 +730,18 @@ lab.show(
 )
 
 # %% [markdown]
-# Self-routing as the library computes it keeps no votes, only what comes in and the shares, so its curve starts low and is less steep. In the paper's own formulation all three make their votes. `tests/benchmarks/test_capsule_speed.py` compares both.
+# From 4 to 8 types, what EM routing keeps grows nearly fourfold, as its votes do, and dynamic routing comes close. Self-routing as the library computes it keeps no votes, only what comes in and the shares, so its curve starts low and is less steep. In the paper's own formulation all three make their votes; `tests/benchmarks/test_capsule_speed.py` compares both.
 #
 # ## 5 · What do poses know?
 #
-# Back to the question of section 1. Turn each digit by a random angle between -30 and 30 degrees and ask of several representations: can the angle be read from them, by a linear function? If so, the direction is still there, and in a simple form. If the representation were invariant, nothing could. A linear readout (ridge regression) is fitted to turned
-# training digits of one class and judged by $R^2$ on turned test digits of that class: 1 is perfect, 0 no better than saying "0 degrees" each time. Each class has a readout of its own, as each capsule has a pose of its own kind.
+# Back to the question of section 1. Turn each digit by a random angle between -30 and 30 degrees and ask of several representations: can the angle be read from them, by a linear function? If so, the direction is still there, and in a simple form. From an invariant representation nothing could read it. A linear readout (ridge regression) is fitted to turned
+# training digits of one class. It is judged by $R^2$ on turned test digits: 1 is perfect, 0 no better than always saying the mean angle, and below 0 is worse than that. Each class has a readout of its own, as each class capsule has a pose of its own kind. The representations:
 #
 # - maps of the network `average` *before* its pooling, and their *average*, which it uses, and their *maximum* over places;
 # - the *poses of the class capsules* of dynamic and EM routing, for the right class;
-# - self-routing's class capsules have no pose. Take the mean of its primary capsules' poses, for each type weighted by activation.
+# - the *mean pose* of each type of primary capsules in self-routing, over places, weighted by activation. (Its class capsules have no pose.)
 #
-# A pose has fewer numbers than the pooled maps. For a fair comparison there is also *average, few*: as many principal components of the pooled maps as a pose has numbers.
+# More numbers make reading easier. A class pose has fewer than the pooled maps, so for a fair comparison there is also *average, few*: as many principal components of the pooled maps as a pose has numbers. Of the mean poses, which have more numbers than the pooled maps, there is *self, mean pose, few* for the same reason.
 #
 # **Predict.** Order them. Which comes first, which last?
 
@@ -732,9 +749,9 @@ lab.show(
 # %%
 def turned(x, rotation=0.0, scale=1.0, shear=0.0, shift=0.0):
     """Images turned by degrees, counter-clockwise, enlarged, sheared by degrees, shifted to the right by pixels."""
-    black = digits.box[0].flatten().tolist()  # what comes in from outside
+    black = digits.box[0]  # what comes in from outside; as 0, it leaves no grey rim
     to = {"angle": -rotation, "scale": scale, "shear": [shear, 0.0], "translate": [shift, 0]}
-    return transforms.affine(x, **to, interpolation=transforms.InterpolationMode.BILINEAR, fill=black)
+    return transforms.affine(x - black, **to, interpolation=transforms.InterpolationMode.BILINEAR) + black
 
 
 # %%
@@ -797,15 +814,16 @@ def reads_the_angle(represent, few=None):
 for name, represent in representations.items():
     score, numbers = reads_the_angle(represent)
     lab.record(f"readout/{name}", score, unit=f"R^2 from {numbers} numbers")
-score, numbers = reads_the_angle(representations["average"], few=digits.training.pose)
-lab.record("readout/average, few", score, unit=f"R^2 from {numbers} numbers")
+for name in ("average", "self, mean pose"):
+    score, numbers = reads_the_angle(representations[name], few=digits.training.pose)
+    lab.record(f"readout/{name}, few", score, unit=f"R^2 from {numbers} numbers")
 
 # %%
 figure, ax = panels(width=8, height=3)
 known = [name.removeprefix("readout/") for name in lab.metrics if name.startswith("readout/")]
 bars(ax, known, {"R^2": [lab.metrics[f"readout/{name}"] for name in known]})
 ax.set_xticks(range(len(known)), known, rotation=20, ha="right")
-ax.set(ylabel="$R^2$ of the angle", ylim=(0, 1.1))
+ax.set(ylabel="$R^2$ of the angle", ylim=(min(0, min(lab.metrics[f"readout/{name}"] for name in known) - 0.1), 1.1))
 lab.show(
     figure,
     alt="How well a linear readout tells by which angle a digit was turned: "
@@ -814,23 +832,28 @@ lab.show(
 )
 
 # %%
+lab.tell(
+    "Before pooling, a readout finds the angle with an $R^2$ of {readout/maps:.2f}; after it with {readout/average:.2f} (average) and {readout/maximum:.2f} (maximum). The class poses of dynamic routing give {readout/dynamic, class pose:.2f}, those of EM routing {readout/em, class pose:.2f}, as many numbers made of pooled maps {readout/average, few:.2f}; the mean poses of self-routing {readout/self, mean pose:.2f}, as few of their components {readout/self, mean pose, few:.2f}."
+)
+
+# %%
 lab.claim(
     "Pooling loses the direction of a digit: after pooling over the whole map less than half as much of it can be read as before.",
     holds=max(lab.metrics["readout/average"], lab.metrics["readout/maximum"]) < lab.metrics["readout/maps"] / 2,
     evidence={name: lab.metrics[f"readout/{name}"] for name in ("maps", "average", "maximum")},
     source="review",
-    reason="Pooling forgets where, and a turn moves things. But it also changes which edges there are, and their directions have channels of their own, which pooling leaves apart. Invariance to shifts is built in, invariance to turns is not.",
+    reason="Pooling forgets where, and a turn moves things. But a turn also changes which edges there are. Edges of different directions have channels of their own, and pooling keeps channels apart. Invariance to shifts is built in, invariance to turns is not.",
 )
 lab.claim(
     "The pose of a digit's capsule keeps its direction: from the pose of dynamic and of EM routing more can be read than from as many numbers made of pooled features.",
     holds=min(lab.metrics[f"readout/{r}, class pose"] for r in ("dynamic", "em")) > lab.metrics["readout/average, few"],
     evidence={name: lab.metrics[f"readout/{name}"] for name in (*representations, "average, few")},
     source="paper, review",
-    reason="Nothing in the loss asks a class capsule for its pose: only its activation is judged. Whether a pose holds on to the direction is left to chance. (Sabour et al. train theirs to draw the digit again, which does ask.)",
+    reason="Nothing in the loss asks a class capsule for its pose: only its activation is judged. Whether a pose keeps the direction is left to chance. (Sabour et al. also train a decoder to draw the digit from the pose, which does ask.)",
 )
 
 # %% [markdown]
-# Compare the two kinds of class poses. How much do they vary over images of one class at all? (The poses of primary capsules are batch normalized: over all images their standard deviation is about 1.)
+# How large are the two kinds of class poses, and how much do they vary over images of one class? (For comparison: the poses of primary capsules are batch normalized, so that over all images their standard deviation is about 1 before any squash.)
 
 # %%
 x, labels, _ = seen["test"]
@@ -839,16 +862,17 @@ for routing in ("dynamic", "em"):
         poses = representations[f"{routing}, class pose"](x, labels)
     spread = torch.stack([poses[labels == c].std(0).mean() for c in range(10)])
     lab.record(f"spread/{routing}", spread.mean(), unit="standard deviation of a class pose within its class")
+    lab.record(f"size/{routing}", poses.square().mean().sqrt(), unit="root mean square of a class pose")
 
 # %% [markdown]
-# A capsule of EM routing is active when the votes for it lie close together. So it pays to bring them together, for every image of the class, and a pose that is always the same has nothing to tell.
+# How can a pose of EM routing be near 0, if it is? A capsule of EM routing is active when the votes for it lie close together, and votes are linear in poses. Lower capsules with small poses all vote for about 0, whatever the matrices: there is a cluster that needs no learning. A Gaussian that closes in on it has a mean near 0, at any angle of the digit. The readout rescales what it reads, so small poses alone do not lower $R^2$; but nothing in the loss asks for the differences that are left to tell the angle.
 #
 # ## 6 · Capsules as experts
 #
-# The paper reads self-routing as a **mixture of experts**. In such a mixture, several small networks answer, and a gate decides for each input to whom it listens. Here each lower capsule is an expert, its gate is its routing network; unlike in a usual mixture, each sees something else, its own pose. Two questions follow. Does the gate look at the image at all? And do
+# The paper reads self-routing as a **mixture of experts**. In such a mixture, several small networks answer, and a gate decides for each input to whom it listens. Here each lower capsule is an expert, and its routing network is the gate. Unlike in a usual mixture, where all see the same input, each sees only its own pose. Two questions follow. Does the gate look at the image at all? And do
 # capsules become experts for different things?
 #
-# **Mathematics.** For an image let $c_i$ be the shares of capsule $i$. Their **entropy** $H(c_i) = -\sum_j c_{ij} \log c_{ij}$ is 0 if it sends everything to one class, and $\log 10 \approx 2.30$ if it sends equal shares. Let $\bar c_i$ be the mean over images, the capsule's *habit*. Then $H(\bar c_i)$ minus the mean of $H(c_i)$ tells how much the gate
+# **Mathematics.** For an image let $c_i$ be the shares of capsule $i$. Their **entropy** $H(c_i) = -\sum_j c_{ij} \log c_{ij}$ is 0 if it sends everything to one class, and $\log 10 \approx 2.30$ if it sends equal shares to all ten (in nats: logarithms are natural). Let $\bar c_i$ be the mean over images, the capsule's *habit*. Then $H(\bar c_i)$ minus the mean of $H(c_i)$ tells how much the gate
 # depends on the image: it is 0 for a gate that always says the same. (It is the mutual information of image and destination.)
 
 # %%
@@ -877,7 +901,9 @@ lab.record("gates/entropy of the habit", entropy(habit).mean(), unit="nats")
 lab.record("gates/depends on the image", (entropy(habit) - entropy(c).mean(1)).mean(), unit="nats")
 
 # %% [markdown]
-# Numbers of information are hard to judge. So take the image away from the gates: replace each capsule's shares by its habit, the mean over *training* images, and classify with the activations alone. What is left of the accuracy?
+# The first is the mean of $H(c_i)$, the second that of $H(\bar c_i)$, the third their difference: what the gates take from the image.
+#
+# Nats are hard to judge. So take the image away from the gates: replace each capsule's shares by its habit, the mean over *training* images, and classify by the activations alone. What is left of the accuracy? Then the other way round: keep the gates, and let all activations be equal.
 
 # %%
 usual = gates(digits.train[:4000])[0].mean(1)  # (I, 10)
@@ -895,7 +921,7 @@ lab.claim(
     holds=free - frozen >= 0.1,
     evidence={"free": free, "frozen": frozen, "activations ignored": no_activation},
     source="paper",
-    reason="Frozen gates leave only the activations to tell images apart. If, the other way round, ignoring the activations costs little, then the gates do nearly all the work, and experts hardly ever withdraw.",
+    reason="Frozen gates leave only the activations to tell images apart. If, the other way round, ignoring the activations costs little, then the gates do nearly all the work, and how active an expert is matters little.",
 )
 
 # %% [markdown]
@@ -919,6 +945,8 @@ lab.show(
 )
 
 # %% [markdown]
+# Read along a row. A single bright cell would be an expert for one class; an even row is a type that works for all.
+#
 # A heat map shows contributions, not who is *needed*. So silence one type after the other (its activations become 0), and see by how much the accuracy on each class falls.
 
 
@@ -940,6 +968,11 @@ lab.record("silenced/other classes", others.mean(), unit="accuracy lost, mean ov
 lab.record("silenced/largest loss", losses.max(), unit="accuracy lost")
 
 # %%
+lab.tell(
+    "In the mean over types, silencing one costs the class that loses most {silenced/class that loses most:.3f} of its accuracy, and the other classes {silenced/other classes:.3f}. The largest loss of any class is {silenced/largest loss:.3f}. (A negative loss is a gain.)"
+)
+
+# %%
 lab.claim(
     "Capsules are experts: without a type of capsule, the class that loses most loses at least ten points in the mean over types, and the others less than a fifth of that.",
     holds=worst.mean() >= 0.1 and others.mean() < worst.mean() / 5,
@@ -951,16 +984,18 @@ lab.claim(
 # %% [markdown]
 # ## 7 · Attacks
 #
-# **Intuition.** A change too small to see can make a network name something else. An attacker who knows the network follows its gradient. The **fast gradient sign method** (FGSM) takes one step of length $\varepsilon$ in each pixel, in the direction that raises the loss $L$; the **basic iterative method** (BIM) takes ten small ones, never farther than $\varepsilon$ from the image. A *targeted* attack lowers the loss of a
+# **Intuition.** A change too small to see can make a network name something else. An attacker who knows the network follows its gradient. The **fast gradient sign method** (FGSM) changes each pixel by $\varepsilon$, in one step, in the direction that raises the loss $L = -\log p$ of the true class; the **basic iterative method** (BIM) takes ten small steps, and no pixel ends farther than $\varepsilon$ from where it was. A *targeted* attack lowers the loss of a
 # wrong class instead.
 #
 # **Mathematics.** From $x^0 = x$, with step $\alpha$ ($\varepsilon$ for FGSM, $\varepsilon / 10$ for BIM):
 #
 # $$x^{t+1} = \text{box}\Big(x + \operatorname{clip}_{\pm \varepsilon}\big(x^t \pm \alpha \operatorname{sign} \nabla_x L(x^t) - x\big)\Big)$$
 #
-# with + for the true label and − for a target. The **box** holds all possible images: no pixel darker than black or brighter than white.
+# with + for the true label and − for a target. $\operatorname{clip}_{\pm\varepsilon}$ cuts each number to $[-\varepsilon, \varepsilon]$, and the **box** holds all possible images: no pixel darker than black or brighter than white.
 #
 # ### Exercise 7 · One step of an attack
+#
+# In the code, `attacked` is $x^t$, `gradient` is $\nabla_x L(x^t)$, `step` is $\alpha$ and `eps` is $\varepsilon$.
 
 
 # %% tags=["exercise"]
@@ -973,12 +1008,14 @@ def attack_step(x, attacked, gradient, *, step, eps, targeted, box):
 attack_step = lab.check(attack_step)
 
 # %% [markdown]
-# The reference checks of both attacks, on a network that is the identity: two numbers in, two scores out.
+# Try your step and the library's two attacks where you can follow them in your head: two numbers go in and are themselves the scores of the two classes.
 
 # %% tags=["nbval-check-output"]
 identity = nn.LogSoftmax(1)
 point, its_class = torch.tensor([[0.5, 0.2]]), torch.tensor([0])
+uphill = torch.autograd.functional.jacobian(lambda x: F.nll_loss(identity(x), its_class), point)
 for name, moved_to in {
+    "your step": attack_step(point, point, uphill, step=0.1, eps=0.1, targeted=False, box=(0.0, 1.0)),
     "FGSM": fgsm(identity, point, its_class, 0.1),
     "BIM": bim(identity, point, its_class, 0.1),
     "FGSM towards class 1": fgsm(identity, point, 1 - its_class, 0.1, targeted=True),
@@ -986,6 +1023,8 @@ for name, moved_to in {
     print(f"{name}: {[round(value, 4) for value in moved_to[0].tolist()]}")
 
 # %% [markdown]
+# All agree: the gradient's signs never change on the way, and with two classes away from one is towards the other.
+#
 # ### Two boxes
 #
 # The networks take images that were standardised: each colour has mean 0 and standard deviation 1. A digit's black is then about $-0.4$ and its white $2.8$. The authors' code clips attacked images to $[-1, 1]$, which is no box of these images at all:
@@ -1000,7 +1039,7 @@ lab.record("box/images changed by clipping alone", 100 * ink, unit="% of the dig
 # %% [markdown]
 # With the published box, ink is moved far more than $\varepsilon$, and black is allowed to become darker than black. So attack in both boxes, and try the published box without any attack ($\varepsilon = 0$: clipping alone).
 #
-# Attack the images that *all five* networks classify correctly: the same images for all. Success is the share that is then classified otherwise, or, targeted, as the next class (9 goes to 0). $\varepsilon$ is 0.3 for digits and 0.1 for photographs in standardised units, as published; in brightness from 0 to 1:
+# Attack the images that *all five* networks classify correctly: the same images for all. Success is the share that is then classified otherwise, or, targeted, as the next class (9 goes to 0). In standardised units $\varepsilon$ is 0.3 for digits, and 0.1 for photographs, as in the authors' code. In brightness from 0 to 1 that is:
 
 # %%
 for name, task in tasks.items():
@@ -1009,15 +1048,15 @@ for name, task in tasks.items():
 
 
 # %%
-def understood(task):
-    """The first test images that all networks of a task classify correctly, with labels."""
-    x, y = task.test[: 3 * config.attacked], task.test_labels[: 3 * config.attacked]
+def understood(task, count):
+    """The first `count` test images that all networks of a task classify correctly, with labels."""
+    x, y = task.test[: 4 * count], task.test_labels[: 4 * count]
     right = torch.stack([log_p(nets[task.name, routing], x).argmax(1) == y for routing in routings]).all(0)
-    return x[right][: config.attacked], y[right][: config.attacked]
+    return x[right][:count], y[right][:count]
 
 
 # %%
-victims = {name: understood(task) for name, task in tasks.items()}
+victims = {name: understood(task, config.attacked) for name, task in tasks.items()}
 print({name: f"{len(y)} images" for name, (_, y) in victims.items()})
 wide = (-1.0, 1.0)  # the published box
 attacks = {
@@ -1041,7 +1080,7 @@ def attacked(name, routing, attack, eps, box):
 
 
 # %% [markdown]
-# **Predict.** The paper: in all four attacks self-routing is hurt least, then dynamic, then EM routing, and both baselines most. And here?
+# **Predict.** In the paper, on CIFAR-10, self-routing is hurt least by all four attacks, then dynamic, then EM routing, and both baselines most. And here?
 
 # %%
 fooled = {}  # the victims after BIM in the right box, by task and network
@@ -1080,6 +1119,11 @@ lab.show(
 )
 
 # %%
+lab.tell(
+    "On digits BIM fools `average` on {digits/average/BIM:.0f} % of the images, `convolution` on {digits/convolution/BIM:.0f} %, `dynamic` on {digits/dynamic/BIM:.0f} %, `em` on {digits/em/BIM:.0f} % and `self` on {digits/self/BIM:.0f} %. Before you credit the capsules, look where `convolution` stands."
+)
+
+# %%
 for attack in attacks:
     found = {f"{name}, {routing}": lab.metrics[f"{name}/{routing}/{attack}"] for name, routing in nets}
     lab.claim(
@@ -1087,7 +1131,7 @@ for attack in attacks:
         holds=all(found[f"{name}, self"] < found[f"{name}, {r}"] for name in tasks for r in routings[:-1]),
         evidence=found,
         source="paper, table of attacks",
-        reason="Same backbone, same images, a box that holds all images and no others. Networks, training and data are smaller than the published ones, and one training of each is compared.",
+        reason="Same backbone, same images, the right box, and one training of each. The published rates are means over several trainings, in the box [-1, 1]; at `quick` and `full` networks and data are smaller, too.",
     )
 
 # %% [markdown]
@@ -1101,6 +1145,8 @@ for attack in attacks:
 # | BIM, targeted | 45.40 | 42.84 | 17.31 | 24.08 | 12.13 |
 #
 # ### What an attack looks like
+#
+# Below each column stands what is read in the attacked image: first by `average` in its row, then by `self` in its row.
 
 # %%
 x, y = victims["digits"]
@@ -1108,10 +1154,12 @@ chosen = [int(torch.where(y == d)[0][0]) for d in range(10) if (y == d).any()]
 low, high = (end.cpu() for end in digits.box)
 rows = {"image": x[chosen]} | {f"BIM on {r}": fooled["digits", r][chosen] for r in ("average", "self")}
 rows = {name: ((images.cpu() - low) / (high - low))[:, 0] for name, images in rows.items()}
-named = [str(log_p(nets["digits", "average"], fooled["digits", "average"][[i]]).argmax().item()) for i in chosen]
+read = [log_p(nets["digits", r], fooled["digits", r][chosen]).argmax(1).tolist() for r in ("average", "self")]
 lab.show(
-    image_rows(rows, columns=[f"read {n}" for n in named]),
-    alt="Digits, one of each class that is there, as they are and after BIM on the networks average and self: faint grey traces appear around and within the strokes. Below stands what the network average reads in its attacked image.",
+    image_rows(rows, columns=[f"{first}, {second}" for first, second in zip(*read, strict=True)]),
+    alt="Digits, one of each class that is there, as they are and after BIM on the networks average and self: a faint grey pattern lies over the attacked images. In them the networks average and self read "
+    + "; ".join(f"{first} and {second}" for first, second in zip(*read, strict=True))
+    + ".",
 )
 
 # %% [markdown]
@@ -1119,7 +1167,7 @@ lab.show(
 #
 # A network may withstand such attacks for a bad reason: its gradient is tiny or misleading, while other small changes would fool it. Athalye et al. (2018) found this in most defences of their day. Two checks:
 #
-# - **A longer leash.** With growing $\varepsilon$ every attack must come to succeed.
+# - **A longer leash.** With growing $\varepsilon$ an attack must come to succeed. Where it does not, the attack fails, and says nothing about robustness.
 # - **Foreign attacks.** Show each network the images that were made to fool *another*. If those harm it more than its own, its own gradient was a bad guide.
 
 # %%
@@ -1161,14 +1209,22 @@ for i, j in np.ndindex(5, 5):
     axes[1].text(j, i, f"{value:.0f}", ha="center", va="center", color="white" if value < 60 else "black")
 axes[1].set_xticks(range(5), routings, rotation=30)
 axes[1].set_yticks(range(5), routings)
-axes[1].set(xlabel="shown to", ylabel="BIM made on", title="success in %")
+axes[1].set(xlabel="shown to", ylabel="BIM made on", title="digits: success in %")
 lab.show(
     figure,
-    alt="Left, success of FGSM on digits as eps grows, one curve for each network. Right, a table of how often BIM made on one network (rows) fools another (columns), in percent. Own attacks succeed with "
+    alt="Left, success of FGSM on digits as eps grows, one curve for each network. Right, a table of how often digits changed by BIM on one network (rows) fool each network (columns), in percent. Own attacks succeed with "
     + ", ".join(f"{r} {transfer['digits'][i, i]:.0f}" for i, r in enumerate(routings))
     + "; the best foreign one with "
     + ", ".join(f"{r} {lab.metrics[f'digits/{r}/foreign BIM']:.0f}" for r in routings)
     + ".",
+)
+
+# %% [markdown]
+# Left: where a curve flattens below 100 % or falls again, FGSM has overshot. Its one step follows the gradient *at the image*, which need not point the right way far from it. Right: read the columns. On the diagonal is a network's own attack, above and below it are the foreign ones.
+
+# %%
+lab.tell(
+    "At the largest $\\varepsilon$ FGSM succeeds with {leash/average/success at 2.4:.0f} % (`average`), {leash/convolution/success at 2.4:.0f} % (`convolution`), {leash/dynamic/success at 2.4:.0f} % (`dynamic`), {leash/em/success at 2.4:.0f} % (`em`) and {leash/self/success at 2.4:.0f} % (`self`)."
 )
 
 # %%
@@ -1179,11 +1235,13 @@ lab.claim(
         f"{name}, {r}, {kind}": lab.metrics[f"{name}/{r}/{kind}"] for name, r in nets for kind in ("BIM", "foreign BIM")
     },
     source="this lesson, after Athalye et al. (2018)",
-    reason="Passing proves nothing: it only fails to find hidden gradients. But a network that does fall to foreign images sooner than to its own has not been attacked well, and its low success rate is no robustness.",
+    reason="Passing proves nothing: this check has then merely found no hidden gradient. But a network that falls to foreign images more often than to its own has not been attacked well, and a low success rate is then no robustness.",
 )
 
 # %% [markdown]
 # ### What the published box changes
+#
+# The same victims, now in the box $[-1, 1]$: first clipped to it without an attack, then attacked.
 
 # %%
 for name, routing in nets:
@@ -1216,6 +1274,12 @@ lab.show(
 
 
 # %%
+lab.tell(
+    "On digits BIM fools `self` on {digits/self/BIM:.0f} % of the images in the right box, and on {digits/self/published box, BIM:.0f} % in the published one. Clipping alone fools it on {digits/self/published box, clipping alone:.0f} %, and `average` on {digits/average/published box, clipping alone:.0f} %."
+)
+
+
+# %%
 def order(name, prefix):
     """The networks from the hardest to the easiest to attack with FGSM and BIM together."""
     rates = {r: lab.metrics[f"{name}/{r}/{prefix}FGSM"] + lab.metrics[f"{name}/{r}/{prefix}BIM"] for r in routings}
@@ -1224,10 +1288,14 @@ def order(name, prefix):
 
 # %%
 orders = {name: (order(name, ""), order(name, "published box, ")) for name in tasks}
+alike = {
+    name: spearmanr(*([found.index(r) for r in routings] for found in pair)).statistic for name, pair in orders.items()
+}
 lab.claim(
-    "The box does not matter: with the published one the networks come in the same order as with the right one.",
-    holds=all(right == published_one for right, published_one in orders.values()),
-    evidence={
+    "The box hardly matters: with the published one the networks come in nearly the same order as with the right one (rank correlation at least 0.9).",
+    holds=min(alike.values()) > 0.89,  # two neighbours may change places
+    evidence={f"{name}, rank correlation": found for name, found in alike.items()}
+    | {
         f"{name}, {box}": ", ".join(found)
         for name, pair in orders.items()
         for box, found in zip(("right", "published"), pair, strict=True)
@@ -1239,9 +1307,9 @@ lab.claim(
 # %% [markdown]
 # ## 8 · Turned, enlarged, sheared, shifted
 #
-# The networks have seen upright digits only. Here are the same test digits after affine changes, made by torchvision's `affine`. All of these go beyond what handwriting does by itself.
+# The networks have seen digits only as people write them: nearly upright, centred, of about one size. Here are test digits that all five recognise as they are, after affine changes, made by torchvision's `affine`. Small changes occur in handwriting, too; the larger ones go far beyond it.
 #
-# **Predict.** Which network stands what? One of the five has an advantage in one of the four changes, by construction.
+# **Predict.** Which network withstands what? By construction, one of the five has an advantage in one of the four changes.
 
 # %%
 ranges = {
@@ -1254,7 +1322,7 @@ unchanged = {"rotation": 0, "scale": 1.0, "shear": 0, "shift": 0}
 units = {"rotation": "degrees", "scale": "times", "shear": "degrees", "shift": "pixels"}
 
 # %%
-x, y = digits.test[: config.turned], digits.test_labels[: config.turned]
+x, y = understood(digits, config.turned)
 stands = {}  # (change, routing): accuracies
 for change, values in ranges.items():
     for value in values:
@@ -1265,7 +1333,7 @@ for change, values in ranges.items():
 
 # %%
 def outside(change, routing):
-    """Mean accuracy over all changes but none at all."""
+    """Mean accuracy over all values of a change, without the images that are left as they are."""
     found = zip(ranges[change], stands[change, routing], strict=True)
     return np.mean([share for value, share in found if value != unchanged[change]])
 
@@ -1290,20 +1358,29 @@ lab.show(
 )
 
 # %%
+lab.tell(
+    "The advantage by construction is that of `average` with shifts: a mean over all places hardly cares where things are. Its mean accuracy with shifts is {shift/average:.2f}; `convolution` has {shift/convolution:.2f}, `dynamic` {shift/dynamic:.2f}, `em` {shift/em:.2f} and `self` {shift/self:.2f}. With rotations, where it has no such advantage, these are {rotation/average:.2f}, {rotation/convolution:.2f}, {rotation/dynamic:.2f}, {rotation/em:.2f} and {rotation/self:.2f}. (Without a change all are at 1: only digits that all five recognise were taken.)"
+)
+
+# %%
+because = (
+    "A pose that changes along with the digit helps only if the next layer has learned what to do with it.",
+    "In all heads but `average`, each place of the last map has weights of its own, so that a part of a digit in a new place meets weights that never saw it there; `average` forgets places, which helps with shifts.",
+)
 for change in ranges:
     found = {routing: lab.metrics[f"{change}/{routing}"] for routing in routings}
     lab.claim(
-        f"Capsules stand a change of {change} that they never saw better than the baselines: each of the three routings does better than both.",
+        f"Capsules withstand an unseen change of {change} better than the baselines: each of the three routings has a higher accuracy than both.",
         holds=min(found[r] for r in routings[2:]) > max(found[r] for r in routings[:2]),
         evidence=found,
         source="paper, review (shown there for the viewpoint of smallNORB)",
-        reason="In all heads but the average, each place of the last map has weights of its own, so that a digit in another place meets weights that never saw it; the average forgets places, which helps with shifts. A pose that changes along with the digit helps only if the next layer has learned what to do with it.",
+        reason=because[change == "shift"],
     )
 
 # %%
 over_all = {routing: np.mean([lab.metrics[f"{change}/{routing}"] for change in ranges]) for routing in routings}
 lab.claim(
-    "Of the three routings self-routing stands unseen changes best: its mean accuracy over all four kinds is the highest.",
+    "Of the three routings, self-routing withstands unseen changes best: its mean accuracy over all four kinds is the highest.",
     holds=over_all["self"] > max(over_all["dynamic"], over_all["em"]),
     evidence=over_all,
     source="paper (there for new viewpoints: errors of 19.86 % against 20.33 and 20.16 % by azimuth)",
@@ -1313,7 +1390,7 @@ lab.claim(
 # %% [markdown]
 # ### Turn the digit
 #
-# In Jupyter: choose a digit and an angle. From left to right: the image; the **routing**, what each type of capsule (rows) sends to each class (columns), over all places; the **poses**, the mean pose of each type (rows), its numbers in columns, brighter for larger. Do routing and poses move along, or jump?
+# In Jupyter, choose a digit and an angle. From left to right you see the image; the **routing**, what each type of capsule (rows) sends to each class (columns), over all places; the **poses**, the mean pose of each type (rows) with its numbers in columns, brighter for larger. Each map is scaled to its own range, so compare patterns, not brightness. As the digit turns, do routing and poses change smoothly, or do they jump? Below is a figure of the routing for a 3, at five angles and in one scale.
 
 # %%
 chosen = [int(torch.where(digits.test_labels == d)[0][0]) for d in range(10)]
@@ -1342,11 +1419,12 @@ image_choices(view, {"digit": range(10), "angle": turns}, scale=6, width=640)
 # %%
 figure, axes = panels(2, 5, width=2.3, height=2.2)
 shown = (-60, -30, 0, 30, 60)
+most = max(routed(3, angle)[1].max().item() for angle in shown)  # one scale for all angles
 for column, angle in zip(axes.T, shown, strict=True):
     image, sent, _ = routed(3, angle)
     column[0].imshow(image[0].cpu(), cmap="gray_r")
     column[0].set_title(f"{angle} degrees")
-    column[1].imshow(sent.cpu(), cmap="viridis", vmin=0, aspect="auto")
+    column[1].imshow(sent.cpu(), cmap="viridis", vmin=0, vmax=most, aspect="auto")
     column[1].set(xticks=range(10), xlabel="class")
     column[0].set_axis_off()
 axes[0, 0].figure.supylabel("type of capsule", x=-0.02, y=0.25, fontsize=11)
@@ -1359,9 +1437,9 @@ lab.show(
 )
 
 # %% [markdown]
-# What we want of equivariance is that the poses turn with the digit while the routing stays. If the heat maps change with the angle, then the gates, which read poses, answer differently to the same digit turned: the network has to *learn* for each angle where to send it.
+# What we would like of capsules is that poses change with the angle while the routing stays. Where the heat maps change with the angle, the gates, which read poses, answer differently to the same digit turned: the network has to *learn* for each angle where to send it.
 #
-# How straight is the path of the poses? Take the mean poses at all angles and compare: how far is it from one angle to the next, against how far from a digit to another digit of its class?
+# How far do the poses move? Take the mean poses of one digit at all angles. Compare the distance from one angle to the next, 15 degrees on, with the distance between two digits of the same class:
 
 # %%
 steps, between = [], []
@@ -1376,10 +1454,17 @@ lab.record(
     unit="ratio of distances",
 )
 
+# %%
+lab.tell(
+    "A turn by 15 degrees moves the mean poses by {path/15 degrees against another digit:.2f} of the distance between two digits of one class. At 0 the poses would not notice the turn; at 1 it changes them as much as another handwriting does."
+)
+
 # %% [markdown]
 # ## 9 · How many capsules?
 #
-# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more, while dynamic and EM routing do not. Train smaller networks on digits, and attack them.
+# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more types, while dynamic and EM routing do not. We train networks for digits with several numbers of types (at `quick`, with self-routing only) and attack them with BIM in the right box.
+#
+# **Predict.** How will errors and success change with the number of types?
 
 # %%
 grown = {}
@@ -1446,7 +1531,7 @@ lab.claim(
 # %% [markdown]
 # ### At `paper`: viewpoints
 #
-# The paper's test of generalization uses smallNORB: photographs of toys from 162 viewpoints. Networks learn from some of them and are tested on the rest, with other toys. That takes a GPU; at `quick` and `full` this part is skipped. The published errors on the *new* viewpoints (poster; azimuth, elevation): average 21.76, 17.72; convolution 22.07, 18.78; dynamic 20.33, 16.37; EM 20.16, 17.51; self 19.86, 15.91 %.
+# The paper's test of generalization uses smallNORB: photographs of toys from 162 viewpoints. Networks learn from some viewpoints and are tested on the rest, with other toys. That takes a GPU; at `quick` and `full` this part is skipped. The published errors on the *new* viewpoints (poster; azimuth, elevation): average 21.76, 17.72; convolution 22.07, 18.78; dynamic 20.33, 16.37; EM 20.16, 17.51; self 19.86, 15.91 %.
 
 
 # %%
@@ -1502,7 +1587,7 @@ if profile == "paper":
 #
 # ### A vector of zeros
 #
-# The equations divide by $\|s\|$ and by $\sum_i a_i$, and so does the code. With nothing active:
+# The equations divide by $\|s\|$ and by $\sum_i a_i$, and so does the authors' code (from here on: the code). With nothing active:
 
 # %% tags=["nbval-check-output"]
 nothing = torch.zeros(2)
@@ -1512,7 +1597,7 @@ print("here:", paper.squash(nothing).tolist())
 # %% [markdown]
 # ### The Gaussian that is none
 #
-# The code's E-step takes $\log(\sigma^2 \ln 2\pi)$ where a Gaussian has $\log(2\pi\sigma^2)$. For each dimension that adds the same constant for every upper capsule, and a softmax over these does not see it. So the routing is right, though the density is wrong:
+# The code's E-step takes $\log(\sigma^2 \ln 2\pi)$ where a Gaussian has $\log(2\pi\sigma^2)$. In each dimension the two differ by a constant, the same for every upper capsule, and a softmax over the upper capsules does not see it. So the routing is right, though the density is wrong:
 
 # %% tags=["nbval-check-output"]
 variance, distances = (
@@ -1535,7 +1620,7 @@ for name, log_variance in {
 # %% [markdown]
 # ### An initialization by accident
 #
-# The code draws $W$ with `kaiming_uniform_`. PyTorch takes the fan-in of a tensor from its *shape*, and that of a capsule layer's matrices, $(k k A, B D, C)$, it reads as a convolution: fan-in $B D \cdot C$ in place of $C$. For the hidden layer of the published network the matrices come out 23 times too small. We copy this, since the results were had with it:
+# The code draws $W$ with `kaiming_uniform_`. PyTorch takes the fan-in of a tensor from its *shape*, and that of a capsule layer's matrices, $(k k A, B D, C)$, it reads as a convolution: fan-in $B D \cdot C$ in place of $C$. In the hidden layer of the published network the bound comes out 23 times too small. We copy this, since the published results were obtained with it:
 
 # %% tags=["nbval-check-output"]
 matrices = nn.init.kaiming_uniform_(torch.empty(288, 512, 16), generator=torch.Generator().manual_seed(0))
@@ -1544,7 +1629,7 @@ print(f"largest weight {matrices.abs().max():.4f}; the rule for vectors of 16: {
 # %% [markdown]
 # ### The logarithm of nothing
 #
-# A gate that is very sure sends a share too small for a float, and $-\log 0$ is infinite. The gradient is then lost for good. So `CapsuleNetwork` computes $\log a_j$ from the logarithms of shares and activations and never forms $a_j$:
+# A gate that is very sure of one capsule sends the others a share too small for a float, and $-\log 0$ is infinite. Its gradient is useless. So `CapsuleNetwork` computes $\log a_j$ from the logarithms of shares and activations and never forms $a_j$:
 
 # %% tags=["nbval-check-output"]
 sure_layer = SelfRouting2d(A=1, B=2, C=1, D=0)
@@ -1560,11 +1645,11 @@ with torch.no_grad():
 # - **The baseline `convolution`** (called FC in the code) does not run with its default settings: a variable is only set in a loop that is not entered. Its stride is 1 here.
 # - **Which network is tested?** In the viewpoint experiments the code chooses its checkpoint by the error on the *new* viewpoints of the test set, the very number that is reported. Here no choice is made: the last state is tested.
 # - **Validation images** of CIFAR-10 are augmented like training images in the code.
-# - **Spread loss**: the code's margin grows to 0.4 only (Hinton et al.: 0.9), and it counts the right class itself, which adds a constant. Here that class is left out.
-# - **EM starts** with $r_{ij} = 1$ and not $1/B$, in the code and here: in the first round costs are $B$ times as large.
+# - **Spread loss** (for EM routing on smallNORB: each wrong class should stay a margin below the right one): the code's margin grows to 0.4 only (Hinton et al.: 0.9), and it counts the right class itself, which adds a constant. Here that class is left out.
+# - **EM starts** with assignments of 1 and not $1/B$, in the code and here. In the first round $\sum_i r_{ij}$ is therefore $B$ times as large.
 # - **Square maps only** in the code, which takes the root of the number of places. Here maps may be oblong.
-# - **BIM** in the code clips to the box after the last step only, and attacks only what a network itself classifies correctly; here all attack the same images.
-# - **Matrices** differ from place to place within a window. Hinton et al. share them, in all layers but the last.
+# - **BIM** in the code clips to the box after the last step only. It attacks what each network itself classifies correctly; in section 7 all networks are attacked on the same images.
+# - **Matrices** differ from place to place within a window, here also in the last layer, whose window is the whole map. Hinton et al. share those of the last layer over all places, and add a place's coordinates to its votes.
 # - **Standardization**: for SVHN, mean and standard deviation in the code are constants; here they are those of the training images.
 #
 # ## 11 · What held, and what did not
@@ -1578,7 +1663,7 @@ lab.claims_table()
 # 1. Equivariance is measurable: ask what a simple readout finds in a representation, and compare with one that pools.
 # 2. Routing is a softmax, over the upper capsules. Where its logits come from, agreement, a Gaussian or a learned gate, is what sets these methods apart.
 # 3. Compare heads on one backbone, with parameters, operations and memory beside the error.
-# 4. A success rate belongs to an attack, an $\varepsilon$ and a box. Check what clipping alone does, and what foreign attacks do.
+# 4. A success rate means nothing without its attack, its $\varepsilon$ and its box. Check what clipping alone does, and what foreign attacks do.
 # 5. A story about a mechanism (experts, poses) is a claim like any other: freeze the gate, silence the expert, and look.
 
 # %%
@@ -1587,11 +1672,11 @@ lab.progress()
 # %% [markdown]
 # ### Going further
 #
-# - **Core.** Train the network `self` with digits that are turned by up to 30 degrees. Which curve of section 8 changes, and do the gates change in section 8's widget?
-# - **Core.** Give dynamic routing one round in training too (`iterations=1`). What do the other two add?
+# - **Core.** Train the network `self` with digits that are turned by up to 30 degrees. Which curves of section 8 change, and what does its widget show then?
+# - **Core.** Give dynamic routing a single round in training, too (`model.last.iterations = 1`). What did the other two add?
 # - **Stretch.** Give the class capsules of self-routing poses ($D > 0$) and a small decoder that draws the digit from the pose of the right class, as Sabour et al. do. Can the angle now be read from it?
 # - **Stretch.** Attack with BIM of 100 steps and a random start. Whose rate changes most?
-# - **Bonus.** Let all places of a window share one matrix, as Hinton et al. do. What does that do to parameters, errors and shifts?
+# - **Bonus.** Let all places of the last layer share their matrices, as Hinton et al. do. What does that do to parameters, errors and shifts?
 #
 # ### References
 #
