@@ -4,7 +4,7 @@ Importing this is cheap; torch, numpy and the download tools are imported when d
 one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
 photographs as `Photographs`, from which a lesson cuts patches and `backgrounds`, on which `place` and `digit_scenes`
 put what is to be recognised; vibration as `Bearings`, recordings from which it cuts windows and splits them.
-`pretrained` is no data set but a network that was trained on one, ImageNet.
+`pretrained` is no data set but a network that was trained on one, ImageNet; `resnet20_weights` are those of another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, cifar, faces, mnist, photos
+from labkit.data import bearings, cifar, faces, image_folders, mnist, omniglot, photos
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -22,9 +22,12 @@ from labkit.data.bearing_kinematics import (
 )
 from labkit.data.bearing_simulator import simulate_bearing
 from labkit.data.bearings import simulated_bearings
+from labkit.data.cifar_resnet import TrainedWeights, resnet20_weights
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
+from labkit.data.image_folders import ImageFolders, random_crops
 from labkit.data.imagenet import ImageNetModel, pretrained
+from labkit.data.omniglot import Omniglot
 from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
@@ -40,11 +43,14 @@ __all__ = [
     "DataError",
     "Dataset",
     "DefectFrequencies",
+    "ImageFolders",
     "ImageNetModel",
+    "Omniglot",
     "Photographs",
     "Recording",
     "Scenes",
     "Split",
+    "TrainedWeights",
     "Windows",
     "backgrounds",
     "cut_windows",
@@ -56,7 +62,9 @@ __all__ = [
     "load",
     "place",
     "pretrained",
+    "random_crops",
     "read_as",
+    "resnet20_weights",
     "shared_samples",
     "simulate_bearing",
     "simulated_bearings",
@@ -67,20 +75,24 @@ __all__ = [
     "ten_classes",
 ]
 
-LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
+LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings | ImageFolders]] = {
     "bearings": bearings.load,
+    "cars196": image_folders.load_cars,
     "cifar10": cifar.load,
+    "cub200": image_folders.load_cub,
     "faces": faces.load,
     "mnist": mnist.load,
+    "omniglot": omniglot.load,
     "photos": photos.load,
 }
 
 
-def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
+def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings | ImageFolders:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
     "mnist", "cifar10" (not at "quick") and "faces" are a `Dataset` of images; "photos" is `Photographs`; "bearings" is
-    a `Bearings` of recordings, which at "quick" are simulated.
+    a `Bearings` of recordings, which at "quick" are simulated; "omniglot" (not at "quick") is an `Omniglot`, which is a
+    `Dataset` that knows alphabets; "cub200" and "cars196" (at "paper" only) are `ImageFolders`.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.
