@@ -272,6 +272,14 @@ def test_a_student_that_differs_from_its_teacher_by_a_motion_or_a_scale_has_no_l
         assert loss(student.float(), teacher.float()).item() == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_angles_neither_vanish_nor_overflow_whatever_the_unit_of_the_embeddings(scale: float) -> None:
+    student, teacher = normal(9, 5, dtype=torch.float32), normal(9, 4, seed=1, dtype=torch.float32)
+    torch.testing.assert_close(rkd_angle_loss(scale * student, teacher), rkd_angle_loss(student, teacher))
+    found, expected = (gradient(lambda x: rkd_angle_loss(x, teacher), x) for x in (scale * student, student))
+    torch.testing.assert_close(scale * found, expected)
+
+
 @relational
 def test_the_order_of_the_batch_does_not_matter(loss) -> None:
     student, teacher = normal(9, 5), normal(9, 4, seed=1)
@@ -330,6 +338,15 @@ def test_points_that_coincide_count_as_published_and_have_a_finite_gradient(loss
     assert 0 < found.abs().max() < 1
     if loss is rkd_angle_loss:
         assert gradient(lambda x: published_angle_loss(x, teacher), student).abs().max() > 1e9
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@relational
+def test_not_even_on_the_way_back_a_gradient_is_nan(loss) -> None:
+    student = normal(6, 5).requires_grad_()
+    with torch.autograd.detect_anomaly(check_nan=True):
+        loss(student[[0, 0, 1, 2, 3, 4]], normal(6, 5, seed=1)).backward()
+    assert student.grad.isfinite().all()
 
 
 def test_a_teacher_that_collapsed_is_no_reason_to_fail() -> None:
@@ -500,12 +517,11 @@ def on_the_sphere(N: int, d: int, classes: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def test_negatives_are_drawn_by_the_inverse_density_of_their_distance_on_the_sphere() -> None:
-    (x, labels), d = on_the_sphere(12, 5), 5
+    (x, labels), d = on_the_sphere(60, 5), 5
     distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    near = distances.clamp(min=0.5)
-    weights = 1 / (near ** (d - 2) * (1 - near.square() / 4) ** ((d - 3) / 2))
-    weights = weights * (labels[:, None] != labels) * (distances < 1.4)
-    assert (weights.sum(1) > 0).all()
+    other, near = labels[:, None] != labels, distances.clamp(min=0.5)
+    assert 0.1 < distances[other].min() < 0.5
+    weights = other * (distances < 1.4) / (near ** (d - 2) * (1 - near.square() / 4).abs() ** ((d - 3) / 2))
     torch.testing.assert_close(negative_probabilities(x, labels), weights / weights.sum(1, keepdim=True))
 
 
