@@ -155,9 +155,9 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = False
     much. Turning, shifting or scaling either side changes nothing. Where two embeddings of one side coincide their
     direction is 0, as published, but no gradient flows into it (published: a factor of 1e12).
 
-    Memory grows with N^2, time with N^3, neither of them with N^2 d. A second derivative is not available. Raises
-    ValueError for a batch of one or two, which has no angle, for batches of different sizes, and for embeddings that
-    are not a finite, floating-point matrix. Section 3.2.2.
+    Memory grows with N^2, time with N^3 beside the product x x^T (published: N^2 d + N^3, and N^3 d). A second
+    derivative is not available. Raises ValueError for a batch of one or two, which has no angle, for batches of
+    different sizes, and for embeddings that are not a finite, floating-point matrix. Section 3.2.2.
     """
     student, teacher = _pair(student, teacher, "embeddings", dimensions=2)
     N = len(student)
