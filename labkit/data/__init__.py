@@ -4,7 +4,7 @@ Importing this is cheap; torch, numpy and the download tools are imported when d
 one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
 photographs as `Photographs`, from which a lesson cuts patches and `backgrounds`, on which `place` and `digit_scenes`
 put what is to be recognised; vibration as `Bearings`, recordings from which it cuts windows and splits them.
-`pretrained` is no data set but a network that was trained on one, ImageNet.
+`pretrained` is no data set but a network that was trained on one, ImageNet; `resnet20_weights` are those of another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, cifar, faces, mnist, photos, smallnorb, svhn
+from labkit.data import bearings, cifar, faces, image_folders, mnist, omniglot, photos, smallnorb, svhn
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -22,9 +22,12 @@ from labkit.data.bearing_kinematics import (
 )
 from labkit.data.bearing_simulator import simulate_bearing
 from labkit.data.bearings import simulated_bearings
+from labkit.data.cifar_resnet import TrainedWeights, resnet20_weights
 from labkit.data.dataset import Dataset, Split
 from labkit.data.fetch import DataError, fetch
+from labkit.data.image_folders import ImageFolders, random_crops
 from labkit.data.imagenet import ImageNetModel, pretrained
+from labkit.data.omniglot import Omniglot
 from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
@@ -41,12 +44,15 @@ __all__ = [
     "DataError",
     "Dataset",
     "DefectFrequencies",
+    "ImageFolders",
     "ImageNetModel",
     "NorbSplit",
+    "Omniglot",
     "Photographs",
     "Recording",
     "Scenes",
     "Split",
+    "TrainedWeights",
     "ViewpointSplit",
     "Windows",
     "backgrounds",
@@ -59,7 +65,9 @@ __all__ = [
     "load",
     "place",
     "pretrained",
+    "random_crops",
     "read_as",
+    "resnet20_weights",
     "shared_samples",
     "simulate_bearing",
     "simulated_bearings",
@@ -71,22 +79,26 @@ __all__ = [
     "viewpoint_split",
 ]
 
-LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings]] = {
+LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings | ImageFolders]] = {
     "bearings": bearings.load,
+    "cars196": image_folders.load_cars,
     "cifar10": cifar.load,
+    "cub200": image_folders.load_cub,
     "faces": faces.load,
     "mnist": mnist.load,
+    "omniglot": omniglot.load,
     "photos": photos.load,
     "smallnorb": smallnorb.load,
     "svhn": svhn.load,
 }
 
 
-def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings:
+def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings | ImageFolders:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist", "faces" and, not at "quick", "cifar10", "smallnorb" and "svhn" are a `Dataset` of images; "photos" is
-    `Photographs`; "bearings" is a `Bearings` of recordings, which at "quick" are simulated.
+    "mnist", "faces" and, not at "quick", "cifar10", "smallnorb" and "svhn" are a `Dataset` of images; "omniglot" (not
+    at "quick") is an `Omniglot`, a `Dataset` that knows alphabets; "cub200" and "cars196" (at "paper" only) are
+    `ImageFolders`; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, at "quick" simulated ones.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

@@ -43,9 +43,9 @@ def fetch(
 
     Where not all is known of it, `sha256` may be the start of its sum, 8 digits or more, and `bytes` None.
     `urls` are mirrors of the file itself, tried in turn. `also` are other forms of it (say, unpacked) that serve as
-    well where they already lie. The first form found in LABKIT_DATA decides: if it is damaged that is an error, not a
-    reason to look further. A damaged file in the cache is downloaded again. `label` stands beside the progress bar, in
-    place of the file's name. Raises DataError.
+    well where they already lie, at a path of their own or at the same. The first path found in LABKIT_DATA decides: if
+    the file there is damaged that is an error, not a reason to look further. A damaged file in the cache is downloaded
+    again. `label` stands beside the progress bar, in place of the file's name. Raises DataError.
     """
     wanted = (Known(relative_path, sha256, bytes), *also)
     data, cache = data_folder(), cache_folder()
@@ -101,7 +101,10 @@ class _Found(NamedTuple):
 
 
 def _first(folder: Path, wanted: Sequence[Known]) -> _Found | None:
-    """The first of the wanted files that lies in `folder`; None if there is none."""
+    """The first of the wanted files that lies in `folder`; None if there is none.
+
+    Where several forms may lie at one path, a file there is right if it is one of them.
+    """
     for known in wanted:
         path = folder / known.path
         try:
@@ -110,7 +113,8 @@ def _first(folder: Path, wanted: Sequence[Known]) -> _Found | None:
             continue
         except OSError as error:
             return _Found(path, f"cannot be read ({error.strerror})")
-        return _Found(path, _problem(path, known))
+        problems = [_problem(path, form) for form in wanted if form.path == known.path]
+        return _Found(path, None if None in problems else problems[0])
     return None
 
 

@@ -77,6 +77,13 @@ def test_a_file_in_another_form_serves_where_it_lies(data) -> None:
     assert get(also=(known(PACKED, f"{NAME}.packed"),)) == unpacked
 
 
+def test_a_file_in_another_form_may_lie_at_the_same_path(data) -> None:
+    path = put(data, PACKED)
+    assert get(also=(known(PACKED),)) == path
+    put(data, b"half")
+    assert refusal(also=(known(PACKED),)).startswith(f"{path} is incomplete or altered (4 bytes instead of 102,400)")
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

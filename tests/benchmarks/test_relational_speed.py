@@ -1,0 +1,188 @@
+"""The angle loss, forward and backward, beside the published formulation; and recall without all distances at once.
+
+The published formulation builds the differences of all pairs, (N, N, d), and multiplies them for each vertex. Both run
+in one thread: ours takes many small steps, so that a second one gains little, and waits where other programs run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from labkit.papers.relational_distillation import recall_at_k, rkd_angle_loss, rkd_distance_loss
+
+d = 512
+pytestmark = pytest.mark.usefixtures("one_thread")
+seconds: dict[str, float] = {}  # what was done: the fastest round
+
+
+def batch(N: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(N, d, generator=generator, requires_grad=True)
+    return student, torch.randn(N, d, generator=generator)
+
+
+def angles_as_published(x: Tensor) -> Tensor:
+    directions = F.normalize(x[None] - x[:, None], dim=2)  # (N, N, d)
+    return torch.bmm(directions, directions.mT)
+
+
+def angle_loss_as_published(student: Tensor, teacher: Tensor) -> Tensor:
+    with torch.no_grad():
+        wanted = angles_as_published(teacher)
+    return F.smooth_l1_loss(angles_as_published(student), wanted)
+
+
+def forward_and_backward(loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor) -> None:
+    loss(student, teacher).backward()
+
+
+def measured(benchmark, loss: Callable, N: int, rounds: int = 5) -> float:
+    benchmark.pedantic(forward_and_backward, (loss, *batch(N)), rounds=rounds, warmup_rounds=1)
+    return benchmark.stats.stats.min
+
+
+def compare(benchmark, capsys, name: str, fast: str) -> float:
+    assert fast in seconds, "nothing to compare with: run this file as a whole"
+    ratio = benchmark.stats.stats.min / seconds[fast]
+    benchmark.extra_info[f"times as long as {fast}"] = ratio
+    with capsys.disabled():
+        print(f"\n{fast}: {1000 * seconds[fast]:.0f} ms, {name} {ratio:.1f} times that")
+    return ratio
+
+
+# ---- angles ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_two_formulations_of_the_angle_loss_agree() -> None:
+    student, teacher = batch(128)
+    found, expected = rkd_angle_loss(student, teacher), angle_loss_as_published(student, teacher)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4 * gradients[1].abs().max().item())
+
+
+# Ours comes first: the published one is compared with it.
+def test_the_angle_loss_of_128_images(benchmark) -> None:
+    seconds["angle loss of 128"] = measured(benchmark, rkd_angle_loss, 128)
+
+
+def test_the_angle_loss_of_128_images_as_published_takes_at_least_4_times_as_long(benchmark, capsys) -> None:
+    measured(benchmark, angle_loss_as_published, 128, rounds=3)
+    assert compare(benchmark, capsys, "as published", "angle loss of 128") >= 4
+
+
+@pytest.mark.parametrize("N", [256, 512])
+def test_the_angle_loss_of_larger_batches(benchmark, capsys, N: int) -> None:
+    found = measured(benchmark, rkd_angle_loss, N, rounds=2)
+    with capsys.disabled():
+        print(f"\nangle loss of {N}: {1000 * found:.0f} ms")
+
+
+def test_the_distance_loss_of_512_images(benchmark, capsys) -> None:
+    found = measured(benchmark, rkd_distance_loss, 512)
+    with capsys.disabled():
+        print(f"\ndistance loss of 512: {1000 * found:.0f} ms")
+
+
+# ---- recall ---------------------------------------------------------------------------------------------------------
+
+
+def classified(N: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (N,), generator=generator)
+    return torch.randn(10, 128, generator=generator)[labels] / 4 + torch.randn(N, 128, generator=generator), labels
+
+
+def recall_as_published(embeddings: Tensor, labels: Tensor) -> float:
+    """One image at a time: its distances to all, the nearest but the first, which is the image itself."""
+    found = [(embeddings - x).square().sum(1).topk(2, largest=False)[1][1] for x in embeddings]
+    return (labels[torch.stack(found)] == labels).double().mean().item()
+
+
+def test_recall_at_1_of_6000_images(benchmark) -> None:
+    benchmark.pedantic(recall_at_k, classified(6_000), rounds=3, warmup_rounds=1)
+    seconds["recall of 6,000"] = benchmark.stats.stats.min
+
+
+def test_recall_at_1_of_6000_images_as_published(benchmark, capsys) -> None:
+    found = benchmark.pedantic(recall_as_published, classified(6_000), rounds=1)
+    assert found == pytest.approx(recall_at_k(*classified(6_000)), abs=1e-3)
+    compare(benchmark, capsys, "as published", "recall of 6,000")
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+STATUS = Path("/proc/self/status")
+needs_status = pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells a process how much memory it had")
+
+
+def angle_loss(N: int) -> Callable[[], None]:
+    inputs = batch(N)
+    return lambda: forward_and_backward(rkd_angle_loss, *inputs)
+
+
+def published_angle_loss(N: int) -> Callable[[], None]:
+    inputs = batch(N)
+    return lambda: forward_and_backward(angle_loss_as_published, *inputs)
+
+
+def recall(N: int) -> Callable[[], float]:
+    inputs = classified(N)
+    return lambda: recall_at_k(*inputs)
+
+
+def peak() -> float:
+    """The most that this process ever held, in MB; `ru_maxrss` would begin with what the one that started it held."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def watch(prepare: Callable[[int], Callable], N: int, results) -> None:
+    """In a process of its own: how far its memory rises above what it held before, in MB, and the seconds it takes."""
+    torch.set_num_threads(1)
+    run = prepare(N)
+    before, start = peak(), time.perf_counter()
+    run()
+    results.put((peak() - before, time.perf_counter() - start))
+
+
+def watched(prepare: Callable[[int], Callable], N: int) -> tuple[float, float]:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=watch, args=(prepare, N, results))
+    process.start()
+    found = results.get(timeout=300)
+    process.join()
+    return found
+
+
+@needs_status
+def test_the_angle_loss_of_512_images_stays_within_2_gb(capsys) -> None:
+    (ours, _), (small, _) = watched(angle_loss, 512), watched(angle_loss, 128)
+    published, _ = watched(published_angle_loss, 128)
+    with capsys.disabled():
+        print(
+            f"\npeak memory of the angle loss: {ours:.0f} MB for 512 images; {small:.0f} MB for 128, as published "
+            f"{published:.0f} MB"
+        )
+    assert ours < 2000
+    assert small < published / 4
+
+
+@needs_status
+def test_recall_of_60000_images_never_holds_all_their_distances(capsys) -> None:
+    (found, seconds), all_distances = watched(recall, 60_000), 4 * 60_000**2 / 2**20
+    with capsys.disabled():
+        print(
+            f"\nrecall@1 of 60,000 x 128: {seconds:.0f} s, peak memory {found:.0f} MB; all distances would be "
+            f"{all_distances:.0f} MB"
+        )
+    assert found < 0.05 * all_distances
