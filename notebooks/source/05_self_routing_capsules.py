@@ -30,7 +30,7 @@
 # | Dynamic routing needs its rounds (iterations) | Sabour et al. | 4 |
 # | Self-routing classifies better than dynamic and than EM routing | paper | 4 |
 # | Self-routing costs less than dynamic and EM routing | paper, review | 4 |
-# | Pooling loses the direction of a digit; the pose of its capsule keeps it (two claims) | review | 5 |
+# | Pooling loses the direction of a digit; the pose of its capsule keeps it, and changes along in a way that can be foreseen (three claims) | review | 5 |
 # | The gates look at the image, and capsules are experts for different classes (two claims) | paper | 6 |
 # | Self-routing is the hardest to attack: FGSM and BIM, untargeted and targeted (four claims) | paper | 7 |
 # | What looks robust is robust: no network falls to another's attack more often than to its own | this lesson | 7 |
@@ -46,7 +46,7 @@
 #   your function when it is right, with the reference otherwise. (The long experiments take the library's layers, which do the same faster.)
 # - **Predict** means: write down what you expect before you run the next cell.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
-# - `profile` chooses the scale. `quick`: 4,000 digits and small networks. `full`: all of MNIST, and a tenth-size CIFAR-10. `paper`: ResNet-20 on CIFAR-10 and SVHN and the viewpoints of smallNORB, with the published schedules, which takes days of a GPU.
+# - `profile` chooses the scale. `quick`: 4,000 digits and small networks. `full`: all of MNIST, and a tenth-size CIFAR-10. `paper`: ResNet-20 on CIFAR-10 and SVHN and the viewpoints of smallNORB, with the published schedules, which takes days of a GPU: run it by `labkit run 05 --profile paper`, which keeps checkpoints after every pass and goes on where it was stopped.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (digits), "full" (all of MNIST, a subset of CIFAR-10) or "paper" (ResNet-20, a GPU)
@@ -55,13 +55,11 @@ seed = 0  # another seed: other initial weights, another order of the images
 # %%
 import time
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -102,37 +100,44 @@ class Training:
 @dataclass(frozen=True)
 class Config:
     digits: Training  # how the networks for digits are trained
-    photographs: Training | None  # the same for colour photographs, where there are any
-    sets: tuple[str, ...]  # data sets with colour photographs to compare on
+    photographs: dict[str, Training]  # the same for each data set of colour photographs, where there are any
     counts: tuple[int, ...]  # numbers of capsule types to compare in section 9
     grown: tuple[str, ...]  # the routings that section 9 trains with them
+    growing: str  # the data set on which section 9 trains
     attacked: int  # test images that are attacked
     turned: int  # test images for every affine change
+    viewpoints: Training | None = None  # how networks for smallNORB are trained, where they are
     layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (32, 2))  # channels and stride of the backbone for digits
     widened: tuple[tuple[int, int], ...] = ((32, 2), (64, 2), (64, 2))  # channels and stride of that for photographs
 
 
 # %%
-as_published = Training(epochs=350, batch=64, types=32, pose=16, eps=0.1, milestones=(150, 250))
+as_published = {
+    "cifar10": Training(350, 64, 32, 16, 0.1, milestones=(150, 250)),
+    "svhn": Training(200, 64, 32, 16, 0.1, milestones=(100, 150)),
+}
+
+# %%
 config = lab.choose(
-    quick=Config(Training(3, 100, 8, 9, 0.3), None, (), (2, 4, 8), ("self",), attacked=120, turned=200),
+    quick=Config(Training(2, 80, 8, 9, 0.3), {}, (2, 4, 8), ("self",), "digits", attacked=100, turned=150),
     full=Config(
         digits=Training(1, 64, 8, 16, 0.3),
-        photographs=Training(6, 100, 8, 16, 0.1),
-        sets=("cifar10",),
+        photographs={"cifar10": Training(6, 100, 8, 16, 0.1)},
         counts=(2, 4, 8),
         grown=("self", "dynamic", "em"),
+        growing="digits",
         attacked=500,
         turned=1000,
     ),
     paper=Config(
         digits=Training(10, 64, 32, 16, 0.3),
         photographs=as_published,
-        sets=("cifar10", "svhn"),
         counts=(8, 16, 32),
         grown=("self", "dynamic", "em"),
+        growing="cifar10",
         attacked=1344,
         turned=10000,
+        viewpoints=as_published["svhn"],  # the schedule is the same
     ),
 )
 
@@ -447,7 +452,7 @@ for (routing, depth), (millions, flops) in published.items():
 @dataclass(frozen=True)
 class Task:
     name: str
-    train: torch.Tensor  # images (N, C, H, W), each colour of mean 0 and standard deviation 1
+    train: torch.Tensor  # images (N, C, H, W), standardised
     train_labels: torch.Tensor
     test: torch.Tensor
     test_labels: torch.Tensor
@@ -456,41 +461,55 @@ class Task:
 
 
 # %%
+constants = {  # mean and standard deviation of each colour in the authors' code: eps is counted in these units
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "svhn": ((109.9 / 255, 109.7 / 255, 113.8 / 255), (50.1 / 255, 50.6 / 255, 50.8 / 255)),
+}
+
+
+# %%
 def load(name):
     data = labkit.data.load("mnist" if name == "digits" else name, profile=profile)
     print(data.source)
-    mean = data.train.images.mean((0, 2, 3))[:, None, None]
-    std = data.train.images.std((0, 2, 3))[:, None, None]
+    pixels = data.train.images
+    mean, std = constants.get(name) or (pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
+    mean, std = (torch.as_tensor(values)[:, None, None] for values in (mean, std))
     images = [((split.images - mean) / std).to(lab.device) for split in (data.train, data.test)]
     labels = [split.labels.to(lab.device) for split in (data.train, data.test)]
-    training = config.digits if name == "digits" else config.photographs
+    training = config.digits if name == "digits" else config.photographs[name]
     box = ((-mean / std).to(lab.device), ((1 - mean) / std).to(lab.device))
     return Task(name, images[0], labels[0], images[1], labels[1], box, training)
 
 
 # %%
-tasks = {name: load(name) for name in ("digits", *config.sets)}
+tasks = {name: load(name) for name in ("digits", *config.photographs)}
+asked = tuple(config.photographs) or ("digits",)  # the paper speaks of photographs: where there are any, they decide
 digits = tasks["digits"]
 routings = ("average", "convolution", "dynamic", "em", "self")
 
 
 # %%
 def build(task, routing, types):
+    capsules = {"types": types, "pose": task.training.pose}
     if task.training.milestones:
-        return paper.resnet20_capsules(routing)
-    colours = task.train.shape[1]
+        return classifier(paper.resnet20_features(), 64, 8, routing, **capsules)
     layers = config.layers if task is digits else config.widened
-    backbone = convnet_features(colours, *layers)
-    return classifier(backbone, layers[-1][0], 4, routing, types=types, pose=task.training.pose)
+    backbone = convnet_features(task.train.shape[1], *layers)
+    return classifier(backbone, layers[-1][0], 4, routing, **capsules)
 
 
 # %%
-def moved(x, g):
-    """Images shifted by up to 4 pixels: the published augmentation; CIFAR-10 is `flipped` as well."""
-    side = x.shape[-1]
-    windows = F.pad(x, (4,) * 4).unfold(2, side, 1).unfold(3, side, 1)  # (N, C, 9, 9, H, W)
-    i, j = torch.randint(9, (2, len(x)), generator=g)
+def cropped(x, side, g):
+    """Of each image a square of side x side pixels, at a place of its own."""
+    windows = x.unfold(2, side, 1).unfold(3, side, 1)  # (N, C, places, places, side, side)
+    i, j = torch.randint(windows.shape[2], (2, len(x)), generator=g)
     return windows[torch.arange(len(x)), :, i, j]
+
+
+# %%
+def moved(x, black, g):
+    """Images shifted by up to 4 pixels, black from outside: the published augmentation, with `flipped` for CIFAR-10."""
+    return cropped(F.pad(x - black, (4,) * 4), x.shape[-1], g) + black
 
 
 # %%
@@ -516,7 +535,7 @@ def nll(task):
 
     def loss(model, x, y, g):
         if task.training.milestones:
-            x = moved(flipped(x, g) if task.name == "cifar10" else x, g)
+            x = moved(flipped(x, g) if task.name == "cifar10" else x, task.box[0], g)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
             log_probabilities = model(x)
         return F.nll_loss(log_probabilities.float(), y)
@@ -525,10 +544,14 @@ def nll(task):
 
 
 # %%
-def train(task, routing, types=None):
-    name, training = f"{task.name}, {routing}, {types}", task.training
-    with lab.seeded(name):
-        model = build(task, routing, types or training.types).to(lab.device)
+def train(task, routing, types=None, rounds=3):
+    training, types = task.training, types or task.training.types
+    seeds = f"{task.name}, {routing}, {types} types"
+    name = seeds if rounds == 3 else f"{seeds}, rounds {rounds}"
+    with lab.seeded(seeds):
+        model = build(task, routing, types).to(lab.device)
+    if rounds != 3:
+        model.last.iterations = rounds
     optimizer, schedule = optimizer_of(model, training, -(-len(task.train) // training.batch))
     fit(
         model,
@@ -537,7 +560,7 @@ def train(task, routing, types=None):
         task.train_labels,
         epochs=training.epochs,
         batch_size=training.batch,
-        generator=generator(f"{name}, order"),
+        generator=generator(f"{seeds}, order"),
         optimizer=optimizer,
         schedule=schedule,
         checkpoint=lab.checkpoint(name),
@@ -589,7 +612,7 @@ lab.claim(
     "Self-routing classifies better than dynamic and than EM routing, on the same backbone.",
     holds=all(
         lab.metrics[f"{name}/self/error"] < lab.metrics[f"{name}/{other}/error"]
-        for name in tasks
+        for name in asked
         for other in ("dynamic", "em")
     ),
     evidence={f"{name}, {routing}": lab.metrics[f"{name}/{routing}/error"] for name, routing in nets},
@@ -600,7 +623,7 @@ lab.claim(
 # %% [markdown]
 # ### Are rounds of agreement needed?
 #
-# Take the trained network with dynamic routing and give it fewer or more rounds than the three with which it was trained. With one round there is no agreement at all: each vote counts the same.
+# Take the trained network with dynamic routing and give it fewer or more rounds than the three with which it was trained. With one round there is no agreement at all: each vote counts the same. But a network that was trained with three may have come to rely on them. So train another with one, from the same weights and with the same batches.
 
 # %%
 agreeing = nets["digits", "dynamic"]
@@ -608,14 +631,34 @@ for n in (1, 2, 3, 6):
     agreeing.last.iterations = n
     lab.record(f"rounds/{n}", 100 * (1 - accuracy(agreeing, digits.test, digits.test_labels)), unit="% test error")
 agreeing.last.iterations = 3
+once = train(digits, "dynamic", rounds=1)
+lab.record(
+    "rounds/1, in training too", 100 * (1 - accuracy(once, digits.test, digits.test_labels)), unit="% test error"
+)
+
+# %% [markdown]
+# How far do the rounds move the weights at all? The scores after two rounds of updates are $b_{ij} = \sum_t v_j^{(t)} \cdot \hat u_{j|i}$, and the entropy of $c_i = \operatorname{softmax} b_i$ tells how evenly capsule $i$ divides itself: $\log 10 \approx 2.30$ if quite evenly, 0 if it gives all to one.
+
+# %%
+with torch.no_grad():
+    last = agreeing.last
+    votes = torch.bmm(last.windows(agreeing.below(digits.test[:200])[1], last.C), last.weight.flatten(2))
+    votes = votes.unflatten(2, (last.B, last.D)).permute(1, 2, 0, 3)  # (M, B, I, D)
+    b = sum((votes @ paper.dynamic_routing(votes, n)[..., None]).squeeze(3) for n in (1, 2))
+lab.record("rounds/entropy", torch.special.entr(b.softmax(1)).sum(1).mean(), unit="nats, in the third round")
+
+# %%
+lab.tell(
+    "In the third round the entropy is {rounds/entropy:.3f} nats, where even weights would have 2.303. The votes for one class are small (the matrices begin small, see section 10, and each of many lower capsules adds a little), so their products with a pose, which decide, are smaller still. As long as this is near the maximum, `dynamic` hardly routes at all. Keep it in mind when it does well or badly below: agreement can take neither credit nor blame."
+)
 
 # %%
 lab.claim(
-    "Dynamic routing needs its rounds: a network trained with three makes at least a fifth more errors with one.",
-    holds=lab.metrics["rounds/1"] >= 1.2 * lab.metrics["rounds/3"],
-    evidence={f"rounds {n}": lab.metrics[f"rounds/{n}"] for n in (1, 2, 3, 6)},
+    "Dynamic routing needs its rounds: trained and tested with one, a network makes at least a fifth more errors than with three.",
+    holds=lab.metrics["rounds/1, in training too"] >= 1.2 * lab.metrics["rounds/3"],
+    evidence={f"rounds {n}": lab.metrics[f"rounds/{n}"] for n in (1, 2, 3, 6, "1, in training too")},
     source="Sabour et al. (2017), who recommend three",
-    reason="With one round the routing is no routing, only a linear layer and squash. What the rounds add is the difference. Where it is small, learned matrices may have done the work: equal weights then suffice to find the class.",
+    reason="With one round the routing is no routing, only a linear layer and squash. What the rounds add is the difference. Where it is small, learned matrices may have done the work: equal weights then suffice to find the class; the entropy above tells how far from equal they ever get. (One capsule layer, on digits, without the reconstruction with which Sabour et al. train.)",
 )
 
 # %% [markdown]
@@ -645,9 +688,12 @@ def kept(model, x):
 def step_time(model, x, labels):
     """Milliseconds of the fastest of three training steps, forward and backward."""
     model, times = deepcopy(model).train(), []
+    finish = torch.cuda.synchronize if x.is_cuda else lambda: None  # a GPU is only told what to do, and works on
     for _ in range(3):
+        finish()
         begin = time.perf_counter()
         F.nll_loss(model(x), labels).backward()
+        finish()
         times.append(1000 * (time.perf_counter() - begin))
     return min(times)
 
@@ -763,7 +809,7 @@ def turned_at_random(x, labels, name):
 
 # %%
 seen = {
-    "train": turned_at_random(digits.train[:2500], digits.train_labels[:2500], "angles for training"),
+    "train": turned_at_random(digits.train[:1600], digits.train_labels[:1600], "angles for training"),
     "test": turned_at_random(digits.test[:1000], digits.test_labels[:1000], "angles for test"),
 }
 
@@ -850,6 +896,73 @@ lab.claim(
     evidence={name: lab.metrics[f"readout/{name}"] for name in (*representations, "average, few")},
     source="paper, review",
     reason="Nothing in the loss asks a class capsule for its pose: only its activation is judged. Whether a pose keeps the direction is left to chance. (Sabour et al. also train a decoder to draw the digit from the pose, which does ask.)",
+)
+
+# %% [markdown]
+# So much for *not invariant*. **Equivariant** asks for more: one $T'$ that does to the representation $z$ of *every* image what a turn does to the image. Take a fixed turn, by 20 degrees, and let $T'$ be linear, learned from training digits (one for each class, as before). On test digits, which share of what the turn changes does $T'$ foresee?
+#
+# $$1 - \frac{\sum \|T' z(x) - z(Tx)\|^2}{\sum \|z(x) - z(Tx)\|^2}$$
+#
+# It is 1 for a perfect $T'$ and 0 for one that leaves all as it is. As a control take the best *constant* change, $z(x)$ plus what the turn adds on average: what it foresees does not depend on the image.
+
+# %%
+some = {
+    "train": (digits.train[:1600], digits.train_labels[:1600]),
+    "test": (digits.test[:1000], digits.test_labels[:1000]),
+}
+pairs = {part: (x, turned(x, rotation=20.0), labels) for part, (x, labels) in some.items()}
+
+
+# %%
+def foresees(represent):
+    """The share of the change that a linear T' foresees, and that a constant one does."""
+    with torch.no_grad():
+        z = {p: [represent(x, y).cpu().numpy() for x in (before, after)] for p, (before, after, y) in pairs.items()}
+    left, by_mean, change = 0.0, 0.0, 0.0
+    for c in range(10):
+        (x, y), (u, v) = ([values[(pairs[p][2] == c).cpu().numpy()] for values in z[p]] for p in ("train", "test"))
+        scale = x.std(0).mean()
+        linear = RidgeCV(np.logspace(-2, 4, 7)).fit(x / scale, (y - x) / scale)
+        left += np.square(u + scale * linear.predict(u / scale) - v).sum()
+        by_mean += np.square(u + (y - x).mean(0) - v).sum()
+        change += np.square(u - v).sum()
+    return 1 - left / change, 1 - by_mean / change
+
+
+# %%
+for name, represent in representations.items():
+    by_image, by_mean = foresees(represent)
+    lab.record(f"foreseen/{name}", by_image, unit="share of the change")
+    lab.record(f"foreseen by the mean/{name}", by_mean, unit="share of the change")
+
+# %%
+figure, ax = panels(width=8, height=3)
+series = {"linear": "foreseen/", "constant": "foreseen by the mean/"}
+bars(
+    ax, list(representations), {label: [lab.metrics[key + n] for n in representations] for label, key in series.items()}
+)
+ax.set_xticks(range(len(representations)), list(representations), rotation=20, ha="right")
+ax.set(
+    ylabel="share foreseen",
+    ylim=(min(0, *(lab.metrics[key + n] for n in representations for key in series.values())), 1.1),
+)
+lab.show(
+    figure,
+    alt="Which share of what a turn by 20 degrees changes in a representation a linear map foresees, and a constant change: "
+    + ", ".join(
+        f"{n} {lab.metrics['foreseen/' + n]:.2f} and {lab.metrics['foreseen by the mean/' + n]:.2f}"
+        for n in representations
+    )
+    + ".",
+)
+
+# %%
+lab.claim(
+    "Capsules are equivariant where pooled maps are not: a linear map foresees more of what a turn does to the class poses of dynamic and of EM routing than of what it does to pooled maps.",
+    holds=min(lab.metrics[f"foreseen/{r}, class pose"] for r in ("dynamic", "em")) > lab.metrics["foreseen/average"],
+    evidence={n: lab.metrics[f"foreseen/{n}"] for n in representations},
+    source="review",
+    reason="Only linear $T'$ were tried, and one turn. A representation can be foreseen well because it changes in the same way for all images of a class: compare with the constant change.",
 )
 
 # %% [markdown]
@@ -977,8 +1090,8 @@ lab.claim(
     "Capsules are experts: without a type of capsule, the class that loses most loses at least ten points in the mean over types, and the others less than a fifth of that.",
     holds=worst.mean() >= 0.1 and others.mean() < worst.mean() / 5,
     evidence={"most": worst.mean(), "others": others.mean(), "largest": losses.max()},
-    source="paper, as a mixture of experts",
-    reason="Sixteen places times several types vote for each class, and nothing in the loss pays for specialists. Where little is lost, the network is a committee rather than a set of experts.",
+    source="this lesson, on the paper's reading as a mixture of experts",
+    reason="Sixteen places times several types vote for each class, and nothing in the loss pays for specialists. Where little is lost, the network is a committee, or its specialists are many enough to stand in for each other; the heat map shows whether there are any. (Each place has gates of its own, too: a type is not the smallest expert.)",
 )
 
 # %% [markdown]
@@ -1027,19 +1140,20 @@ for name, moved_to in {
 #
 # ### Two boxes
 #
-# The networks take images that were standardised: each colour has mean 0 and standard deviation 1. A digit's black is then about $-0.4$ and its white $2.8$. The authors' code clips attacked images to $[-1, 1]$, which is no box of these images at all:
+# The networks take images that were standardised: each colour has a mean of about 0 and a standard deviation of about 1. A digit's black is then about $-0.4$ and its white $2.8$. The authors' code clips attacked images to $[-1, 1]$, which is no box of these images at all:
 
 # %%
 print("the right box:", [round(end.item(), 2) for end in digits.box], " published: [-1, 1]")
-bright = (digits.test > 1).float().mean()
-lab.record("box/changed by clipping alone", 100 * bright, unit="% of the digits' pixels")
-ink = (digits.test > 1).flatten(1).any(1).float().mean()
-lab.record("box/images changed by clipping alone", 100 * ink, unit="% of the digits")
+for name, task in tasks.items():
+    outside_it = task.test.abs() > 1
+    lab.record(f"{name}/box/changed by clipping alone", 100 * outside_it.float().mean(), unit="% of the pixels")
+    some = outside_it.flatten(1).any(1).float().mean()
+    lab.record(f"{name}/box/images changed by clipping alone", 100 * some, unit="% of the images")
 
 # %% [markdown]
-# With the published box, ink is moved far more than $\varepsilon$, and black is allowed to become darker than black. So attack in both boxes, and try the published box without any attack ($\varepsilon = 0$: clipping alone).
+# With the published box, ink is moved far more than $\varepsilon$, and black is allowed to become darker than black. (The authors attacked photographs, not digits, whose ink lies almost all outside $[-1, 1]$: on digits this box does more harm than it did to them.) So attack in both boxes, and try the published box without any attack ($\varepsilon = 0$: clipping alone). In the published box, BIM is run as in the code: it clips after the last step only.
 #
-# Attack the images that *all five* networks classify correctly: the same images for all. Success is the share that is then classified otherwise, or, targeted, as the next class (9 goes to 0). In standardised units $\varepsilon$ is 0.3 for digits, and 0.1 for photographs, as in the authors' code. In brightness from 0 to 1 that is:
+# Attack the images that *all five* networks classify correctly: the same images for all. Success is the share that is then classified otherwise, or, targeted, as the next class (9 goes to 0). In standardised units $\varepsilon$ is 0.1 for photographs, the default of the authors' code, and 0.3 for digits, which the paper does not attack. In brightness from 0 to 1 that is:
 
 # %%
 for name, task in tasks.items():
@@ -1052,6 +1166,8 @@ def understood(task, count):
     """The first `count` test images that all networks of a task classify correctly, with labels."""
     x, y = task.test[: 4 * count], task.test_labels[: 4 * count]
     right = torch.stack([log_p(nets[task.name, routing], x).argmax(1) == y for routing in routings]).all(0)
+    if not right.any():
+        raise ValueError(f"no image of {task.name} is recognised by all five networks: look at their errors")
     return x[right][:count], y[right][:count]
 
 
@@ -1068,19 +1184,21 @@ attacks = {
 
 
 # %%
-def attacked(name, routing, attack, eps, box):
-    """The victims after an attack in parts of 100, and the share on which it succeeds."""
-    (method, targeted), (x, y) = attacks[attack], victims[name]
+def attacked(name, routing, attack, eps, box, first=None):
+    """The (first) victims after an attack in parts of 100, and the share on which it succeeds, in %."""
+    (method, targeted), (x, y) = attacks[attack], (part[:first] for part in victims[name])
     goal = (y + 1) % 10 if targeted else y
     net = nets[name, routing]
     pairs = zip(x.split(100), goal.split(100), strict=True)
-    images = torch.cat([method(net, *pair, eps, targeted=targeted, box=box) for pair in pairs])
+    each_step = (-torch.inf, torch.inf) if box is wide else box  # the authors' code clips in the end only
+    images = torch.cat([method(net, *pair, eps, targeted=targeted, box=each_step) for pair in pairs])
+    images = images.clamp(*wide) if box is wide else images
     hit = (log_p(net, images).argmax(1) == goal) == targeted
     return images, 100 * hit.float().mean().item()
 
 
 # %% [markdown]
-# **Predict.** In the paper, on CIFAR-10, self-routing is hurt least by all four attacks, then dynamic, then EM routing, and both baselines most. And here?
+# **Predict.** In the paper self-routing is hurt least by all four attacks, both baselines most; between them comes dynamic before EM routing on CIFAR-10, and EM before dynamic on SVHN. And here?
 
 # %%
 fooled = {}  # the victims after BIM in the right box, by task and network
@@ -1128,21 +1246,14 @@ for attack in attacks:
     found = {f"{name}, {routing}": lab.metrics[f"{name}/{routing}/{attack}"] for name, routing in nets}
     lab.claim(
         f"Self-routing is the hardest to attack by {attack}: of the five networks it falls least often.",
-        holds=all(found[f"{name}, self"] < found[f"{name}, {r}"] for name in tasks for r in routings[:-1]),
+        holds=all(found[f"{name}, self"] < found[f"{name}, {r}"] for name in asked for r in routings[:-1]),
         evidence=found,
         source="paper, table of attacks",
         reason="Same backbone, same images, the right box, and one training of each. The published rates are means over several trainings, in the box [-1, 1]; at `quick` and `full` networks and data are smaller, too.",
     )
 
 # %% [markdown]
-# For comparison, the published rates for ResNet-20 on CIFAR-10 (poster; in percent, mean over repeated trainings, in the box $[-1, 1]$; that their $\varepsilon$ was the code's 0.1 could not be confirmed):
-#
-# | attack | average | convolution | dynamic | em | self |
-# |---|---|---|---|---|---|
-# | FGSM | 62.65 | 60.57 | 47.70 | 54.55 | 41.20 |
-# | BIM | 84.86 | 81.95 | 54.37 | 63.57 | 50.45 |
-# | FGSM, targeted | 18.46 | 21.61 | 7.38 | 9.99 | 5.62 |
-# | BIM, targeted | 45.40 | 42.84 | 17.31 | 24.08 | 12.13 |
+# The published rates stand below, beside ours in the published box.
 #
 # ### What an attack looks like
 #
@@ -1165,15 +1276,18 @@ lab.show(
 # %% [markdown]
 # ### Robust, or only hard to follow?
 #
-# A network may withstand such attacks for a bad reason: its gradient is tiny or misleading, while other small changes would fool it. Athalye et al. (2018) found this in most defences of their day. Two checks:
+# A network may withstand such attacks for a bad reason: its gradient is tiny or misleading, while other small changes would fool it. Athalye et al. (2018) found this in seven of nine defences that one conference had just accepted. Two checks:
 #
-# - **A longer leash.** With growing $\varepsilon$ an attack must come to succeed. Where it does not, the attack fails, and says nothing about robustness.
+# - **A longer leash.** With growing $\varepsilon$ an attack in small steps must come to succeed on every image. Where it does not, the attack fails, and says nothing about robustness. (FGSM may fail for another reason: its one step follows the gradient *at the image*, which need not point the right way far from it.)
 # - **Foreign attacks.** Show each network the images that were made to fool *another*. If those harm it more than its own, its own gradient was a bad guide.
 
 # %%
-eps_range = tuple(round(f * digits.training.eps, 3) for f in (0.25, 0.5, 1, 2, 4, 8))
-curves = {r: [attacked("digits", r, "FGSM", eps, digits.box)[1] for eps in eps_range] for r in routings}
-lab.record_all({f"leash/{r}/success at {eps_range[-1]}": curve[-1] for r, curve in curves.items()}, unit="%")
+eps_range = tuple(round(f * digits.training.eps, 3) for f in (0.5, 1, 2, 4))
+half = config.attacked // 2  # of the victims: enough for a curve
+curves = {r: [attacked("digits", r, "BIM", eps, digits.box, half)[1] for eps in eps_range] for r in routings}
+lab.record_all({f"leash/{r}/BIM at {eps_range[-1]}": curve[-1] for r, curve in curves.items()}, unit="% success")
+farthest = {r: attacked("digits", r, "FGSM", eps_range[-1], digits.box, half)[1] for r in routings}
+lab.record_all({f"leash/{r}/FGSM at {eps_range[-1]}": rate for r, rate in farthest.items()}, unit="% success")
 
 # %%
 transfer = {
@@ -1199,7 +1313,7 @@ for name, table in transfer.items():
 figure, axes = panels(1, 2, width=5, height=3.8)
 for routing, curve in curves.items():
     axes[0].plot(eps_range, curve, marker="o", label=routing)
-axes[0].set(xlabel=r"$\varepsilon$ in standardised units", ylabel="success of FGSM in %", xscale="log")
+axes[0].set(xlabel=r"$\varepsilon$ in standardised units", ylabel="success of BIM in %", xscale="log")
 axes[0].set_xticks(eps_range, [str(eps) for eps in eps_range])
 axes[0].minorticks_off()
 axes[0].legend(frameon=False)
@@ -1212,7 +1326,7 @@ axes[1].set_yticks(range(5), routings)
 axes[1].set(xlabel="shown to", ylabel="BIM made on", title="digits: success in %")
 lab.show(
     figure,
-    alt="Left, success of FGSM on digits as eps grows, one curve for each network. Right, a table of how often digits changed by BIM on one network (rows) fool each network (columns), in percent. Own attacks succeed with "
+    alt="Left, success of BIM on digits as eps grows, one curve for each network. Right, a table of how often digits changed by BIM on one network (rows) fool each network (columns), in percent. Own attacks succeed with "
     + ", ".join(f"{r} {transfer['digits'][i, i]:.0f}" for i, r in enumerate(routings))
     + "; the best foreign one with "
     + ", ".join(f"{r} {lab.metrics[f'digits/{r}/foreign BIM']:.0f}" for r in routings)
@@ -1220,11 +1334,11 @@ lab.show(
 )
 
 # %% [markdown]
-# Left: where a curve flattens below 100 % or falls again, FGSM has overshot. Its one step follows the gradient *at the image*, which need not point the right way far from it. Right: read the columns. On the diagonal is a network's own attack, above and below it are the foreign ones.
+# Left: where a curve flattens below 100 %, the attack has failed. Right: read the columns. On the diagonal is a network's own attack, above and below it are the foreign ones.
 
 # %%
 lab.tell(
-    "At the largest $\\varepsilon$ FGSM succeeds with {leash/average/success at 2.4:.0f} % (`average`), {leash/convolution/success at 2.4:.0f} % (`convolution`), {leash/dynamic/success at 2.4:.0f} % (`dynamic`), {leash/em/success at 2.4:.0f} % (`em`) and {leash/self/success at 2.4:.0f} % (`self`)."
+    "At $\\varepsilon = 1.2$ BIM succeeds on {leash/average/BIM at 1.2:.0f} % (`average`), {leash/convolution/BIM at 1.2:.0f} % (`convolution`), {leash/dynamic/BIM at 1.2:.0f} % (`dynamic`), {leash/em/BIM at 1.2:.0f} % (`em`) and {leash/self/BIM at 1.2:.0f} % (`self`); FGSM on {leash/average/FGSM at 1.2:.0f}, {leash/convolution/FGSM at 1.2:.0f}, {leash/dynamic/FGSM at 1.2:.0f}, {leash/em/FGSM at 1.2:.0f} and {leash/self/FGSM at 1.2:.0f} %. A rate of FGSM alone would call some networks robust that are not."
 )
 
 # %%
@@ -1245,8 +1359,10 @@ lab.claim(
 
 # %%
 for name, routing in nets:
-    for attack, eps in (("clipping alone", 0.0), ("FGSM", tasks[name].training.eps), ("BIM", tasks[name].training.eps)):
-        _, success = attacked(name, routing, "FGSM" if attack == "clipping alone" else attack, eps, wide)
+    _, success = attacked(name, routing, "FGSM", 0.0, wide)
+    lab.record(f"{name}/{routing}/published box, clipping alone", success, unit="% success")
+    for attack in attacks if name in config.photographs else ("FGSM", "BIM"):  # the paper attacks photographs only
+        _, success = attacked(name, routing, attack, tasks[name].training.eps, wide)
         lab.record(f"{name}/{routing}/published box, {attack}", success, unit="% success")
 
 # %%
@@ -1279,29 +1395,60 @@ lab.tell(
 )
 
 
-# %%
-def order(name, prefix):
-    """The networks from the hardest to the easiest to attack with FGSM and BIM together."""
-    rates = {r: lab.metrics[f"{name}/{r}/{prefix}FGSM"] + lab.metrics[f"{name}/{r}/{prefix}BIM"] for r in routings}
-    return sorted(rates, key=rates.get)
-
+# %% [markdown]
+# The published test errors and rates of success for ResNet-20 (poster; in percent, mean over repeated trainings; that their $\varepsilon$ was the code's 0.1 could not be confirmed), and ours, attacked in the same way, where this run has the same data. Only at `paper` are the networks the same, too. The code attacks what each network by itself classifies correctly, we what all five do.
 
 # %%
-orders = {name: (order(name, ""), order(name, "published box, ")) for name in tasks}
-alike = {
-    name: spearmanr(*([found.index(r) for r in routings] for found in pair)).statistic for name, pair in orders.items()
+published_rates = {
+    "cifar10": {
+        "error": (7.94, 10.01, 8.46, 10.25, 8.17),
+        "FGSM": (62.65, 60.57, 47.70, 54.55, 41.20),
+        "BIM": (84.86, 81.95, 54.37, 63.57, 50.45),
+        "FGSM, targeted": (18.46, 21.61, 7.38, 9.99, 5.62),
+        "BIM, targeted": (45.40, 42.84, 17.31, 24.08, 12.13),
+    },
+    "svhn": {
+        "error": (3.55, 3.98, 3.49, 3.85, 3.34),
+        "FGSM": (44.44, 44.47, 28.84, 26.10, 21.60),
+        "BIM": (62.16, 62.62, 35.28, 33.50, 30.53),
+        "FGSM, targeted": (15.38, 17.94, 6.94, 5.70, 3.65),
+        "BIM, targeted": (42.64, 41.76, 16.63, 16.01, 8.58),
+    },
 }
+print(f"{'':26}", *(f"{r:>13}" for r in routings))
+for name, rows in published_rates.items():
+    for what, rates in rows.items():
+        print(f"{name + ', ' + what:26}", *(f"{rate:13.2f}" for rate in rates), " published")
+        if name in tasks:
+            key = what if what == "error" else f"published box, {what}"
+            print(f"{'':26}", *(f"{lab.metrics[f'{name}/{r}/{key}']:13.2f}" for r in routings), " here")
+
+
+# %%
+def rates_in(name, prefix):
+    """Success of FGSM and BIM in the mean, for each network."""
+    return {r: (lab.metrics[f"{name}/{r}/{prefix}FGSM"] + lab.metrics[f"{name}/{r}/{prefix}BIM"]) / 2 for r in routings}
+
+
+# %%
+boxes = {name: (rates_in(name, ""), rates_in(name, "published box, ")) for name in tasks}
+exchanged = [
+    (name, r, other)
+    for name, (right, published_one) in boxes.items()
+    for r in routings
+    for other in routings
+    if right[r] + 5 <= right[other] and published_one[r] >= published_one[other] + 5
+]
 lab.claim(
-    "The box hardly matters: with the published one the networks come in nearly the same order as with the right one (rank correlation at least 0.9).",
-    holds=min(alike.values()) > 0.89,  # two neighbours may change places
-    evidence={f"{name}, rank correlation": found for name, found in alike.items()}
-    | {
-        f"{name}, {box}": ", ".join(found)
-        for name, pair in orders.items()
+    "The box does not matter for the order: no two networks that are five points apart in one box are five points apart the other way round in the other.",
+    holds=not exchanged,
+    evidence={
+        f"{name}, {box}": ", ".join(f"{r} {found[r]:.0f}" for r in sorted(found, key=found.get))
+        for name, pair in boxes.items()
         for box, found in zip(("right", "published"), pair, strict=True)
     },
     source="this lesson, on the authors' code",
-    reason="The wrong box does two things: it changes each image before any attack, and it lets the attack leave the space of images. The first alone tells how much of a published rate may come from clipping.",
+    reason="The wrong box does two things: it changes each image before any attack, and it lets the attack leave the space of images. What the first does by itself is measured above as clipping alone. Even where the order stays, a rate from one box says nothing about the other.",
 )
 
 # %% [markdown]
@@ -1462,33 +1609,36 @@ lab.tell(
 # %% [markdown]
 # ## 9 · How many capsules?
 #
-# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more types, while dynamic and EM routing do not. We train networks for digits with several numbers of types (at `quick`, with self-routing only) and attack them with BIM in the right box.
+# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more types, while dynamic and EM routing do not. We train networks with several numbers of types (for digits; at `paper` for CIFAR-10; at `quick` with self-routing only) and attack them with BIM in the right box.
 #
 # **Predict.** How will errors and success change with the number of types?
 
 # %%
-grown = {}
+growing, grown = tasks[config.growing], {}
 for routing in config.grown:
     for types_now in config.counts:
-        same = types_now == digits.training.types
-        grown[routing, types_now] = nets["digits", routing] if same else train(digits, routing, types_now)
+        same = types_now == growing.training.types
+        grown[routing, types_now] = nets[growing.name, routing] if same else train(growing, routing, types_now)
 
 
 # %%
 def falls(net):
     """Success of BIM, in %, on the first test images that this network classifies correctly."""
-    x, y = digits.test[: 2 * config.attacked], digits.test_labels[: 2 * config.attacked]
+    x, y = growing.test[: 2 * config.attacked], growing.test_labels[: 2 * config.attacked]
     right = log_p(net, x).argmax(1) == y
     x, y = x[right][: config.attacked], y[right][: config.attacked]
     images = torch.cat(
-        [bim(net, *pair, digits.training.eps, box=digits.box) for pair in zip(x.split(100), y.split(100), strict=True)]
+        [
+            bim(net, *pair, growing.training.eps, box=growing.box)
+            for pair in zip(x.split(100), y.split(100), strict=True)
+        ]
     )
     return 100 * (log_p(net, images).argmax(1) != y).float().mean().item()
 
 
 # %%
 for (routing, types_now), net in grown.items():
-    error = 100 * (1 - accuracy(net, digits.test, digits.test_labels))
+    error = 100 * (1 - accuracy(net, growing.test, growing.test_labels))
     lab.record(f"types/{routing}, {types_now}/error", error, unit="%")
     lab.record(f"types/{routing}, {types_now}/BIM", falls(net), unit="% success")
 
@@ -1521,45 +1671,53 @@ lab.show(
 # %%
 curve = [lab.metrics[f"types/self, {n}/BIM"] for n in config.counts]
 lab.claim(
-    "More capsules make self-routing more robust: each doubling of the types lowers the success of BIM.",
-    holds=all(after < before for before, after in pairwise(curve)),
+    "More capsules make self-routing more robust: BIM fools the network with the most types at least five points less often than the one with the fewest.",
+    holds=curve[-1] <= curve[0] - 5,
     evidence={f"{n} types": success for n, success in zip(config.counts, curve, strict=True)},
     source="paper, figure on the poster",
-    reason="Each network is attacked on images that it recognises itself, so that a weak one is not excused. More types also mean more parameters: this does not separate capsules from size.",
+    reason="Each network is attacked on images that it recognises itself, so that a weak one is not excused. Published are 8, 16 and 32 types; fewer are taken here but at paper. More types also mean more parameters: this does not separate capsules from size.",
 )
 
 # %% [markdown]
 # ### At `paper`: viewpoints
 #
-# The paper's test of generalization uses smallNORB: photographs of toys from 162 viewpoints. Networks learn from some viewpoints and are tested on the rest, with other toys. That takes a GPU; at `quick` and `full` this part is skipped. The published errors on the *new* viewpoints (poster; azimuth, elevation): average 21.76, 17.72; convolution 22.07, 18.78; dynamic 20.33, 16.37; EM 20.16, 17.51; self 19.86, 15.91 %.
+# The paper's test of generalization uses smallNORB: photographs of toys from 162 viewpoints. Networks learn from some viewpoints and are tested on the rest, with other toys. That takes a GPU; at `quick` and `full` this part is skipped. The published errors (poster) stand below.
 
 
 # %%
-def viewpoint_loss(routing):
-    """Margin loss for dynamic and spread loss for EM routing, as published; -log p for the others."""
-    judge = {"dynamic": margin_loss, "em": paper.spread_loss}.get(routing)
+def viewpoint_loss(routing, done):
+    """Margin loss for dynamic and spread loss for EM routing, as published; -log p for the others.
+
+    `done` says which part of the training is over: the code's margin of the spread loss grows with it from 0.2 to 0.4.
+    """
 
     def loss(model, x, y, g):
-        x = (x * (0.7 + 0.6 * torch.rand(len(x), 1, 1, 1, generator=g).to(x.device))).clamp(0, 1)
-        i, j = torch.randint(17, (2,), generator=g).tolist()  # 32 x 32 pixels of 48 x 48
-        x = x[..., i : i + 32, j : j + 32]
-        return judge(model.class_activations(x), y) if judge else F.nll_loss(model(x), y)
+        brightness, contrast = torch.rand(2, len(x), 1, 1, 1, generator=g).to(x.device) * 2 - 1
+        x = (cropped(x, 32, g) * (1 + 32 / 255 * brightness)).clamp(0, 1)
+        middle = x.mean((1, 2, 3), keepdim=True)
+        x = (middle + (x - middle) * (1 + 0.3 * contrast)).clamp(0, 1)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+            found = model.class_activations(x) if routing in ("dynamic", "em") else model(x)
+        if routing == "em":
+            return paper.spread_loss(found.float(), y, 0.2 + 0.2 * done())
+        return (margin_loss if routing == "dynamic" else F.nll_loss)(found.float(), y)
 
     return loss
 
 
 # %%
 def viewpoint_network(by, routing, part):
-    name, settings = f"{by}, {routing}", replace(as_published, epochs=200, milestones=(100, 150))
+    name, settings = f"{by}, {routing}", config.viewpoints
     with lab.seeded(name):
         backbone = convnet_features(1, *paper.SMALLNORB)
         model = classifier(backbone, 128, 4, routing, classes=5).to(lab.device)
-    optimizer, schedule = optimizer_of(model, settings, -(-len(part.labels) // settings.batch))
+    steps = -(-len(part.labels) // settings.batch)
+    optimizer, schedule = optimizer_of(model, settings, steps)
     data = part.images.to(lab.device), part.labels.to(lab.device)
     how = {"epochs": settings.epochs, "batch_size": settings.batch, "generator": generator(name), "label": name}
     fit(
         model,
-        viewpoint_loss(routing),
+        viewpoint_loss(routing, lambda: schedule.last_epoch // steps / settings.epochs),  # goes on after a stop
         *data,
         optimizer=optimizer,
         schedule=schedule,
@@ -1570,7 +1728,7 @@ def viewpoint_network(by, routing, part):
 
 
 # %%
-if profile == "paper":
+if config.viewpoints:
     norb = labkit.data.load("smallnorb", profile=profile)
     for by in ("azimuth", "elevation"):
         split = labkit.data.viewpoint_split(norb, by)
@@ -1581,6 +1739,34 @@ if profile == "paper":
                 middle = part.images[..., 8:40, 8:40].to(lab.device)
                 error = 100 * (1 - accuracy(net, middle, part.labels.to(lab.device)))
                 lab.record(f"{by}/{kind}/{routing}", error, unit="% error")
+
+# %%
+published_views = {  # errors in %, by the network
+    "azimuth/familiar": (8.49, 8.39, 6.86, 7.36, 7.62),
+    "azimuth/novel": (21.76, 22.07, 20.33, 20.16, 19.86),
+    "elevation/familiar": (5.68, 7.51, 5.78, 5.97, 5.96),
+    "elevation/novel": (17.72, 18.78, 16.37, 17.51, 15.91),
+}
+print(f"{'':18}", *(f"{r:>11}" for r in routings))
+for what, errors in published_views.items():
+    print(f"{what:18}", *(f"{error:11.2f}" for error in errors), " published")
+    if config.viewpoints:
+        print(f"{'':18}", *(f"{lab.metrics[f'{what}/{r}']:11.2f}" for r in routings), " here")
+
+# %%
+if config.viewpoints:
+    new = {f"{by}, {r}": lab.metrics[f"{by}/novel/{r}"] for by in ("azimuth", "elevation") for r in routings}
+    lab.claim(
+        "Capsules recognise toys from new viewpoints better than the baselines, and self-routing best of all.",
+        holds=all(
+            max(new[f"{by}, {r}"] for r in routings[2:]) < min(new[f"{by}, {r}"] for r in routings[:2])
+            and new[f"{by}, self"] == min(new[f"{by}, {r}"] for r in routings)
+            for by in ("azimuth", "elevation")
+        ),
+        evidence=new,
+        source="paper, table of viewpoints",
+        reason="The code chose its checkpoint by these very errors, here the last state is tested. Most published differences between the routings are smaller than their standard deviations over trainings.",
+    )
 
 # %% [markdown]
 # ## 10 · Where the paper, the review and the code disagree
@@ -1644,13 +1830,13 @@ with torch.no_grad():
 #
 # - **The baseline `convolution`** (called FC in the code) does not run with its default settings: a variable is only set in a loop that is not entered. Its stride is 1 here.
 # - **Which network is tested?** In the viewpoint experiments the code chooses its checkpoint by the error on the *new* viewpoints of the test set, the very number that is reported. Here no choice is made: the last state is tested.
-# - **Validation images** of CIFAR-10 are augmented like training images in the code.
+# - **Validation images**, a tenth of the training set, are augmented like training images in the code, and the best state by them is tested. Here all are trained with, and the last state is tested.
 # - **Spread loss** (for EM routing on smallNORB: each wrong class should stay a margin below the right one): the code's margin grows to 0.4 only (Hinton et al.: 0.9), and it counts the right class itself, which adds a constant. Here that class is left out.
 # - **EM starts** with assignments of 1 and not $1/B$, in the code and here. In the first round $\sum_i r_{ij}$ is therefore $B$ times as large.
 # - **Square maps only** in the code, which takes the root of the number of places. Here maps may be oblong.
-# - **BIM** in the code clips to the box after the last step only. It attacks what each network itself classifies correctly; in section 7 all networks are attacked on the same images.
+# - **BIM** in the code clips to the box after the last step only; so do we in the published box, but not in the right one. The code attacks what each network itself classifies correctly; in section 7 all networks are attacked on the same images.
 # - **Matrices** differ from place to place within a window, here also in the last layer, whose window is the whole map. Hinton et al. share those of the last layer over all places, and add a place's coordinates to its votes.
-# - **Standardization**: for SVHN, mean and standard deviation in the code are constants; here they are those of the training images.
+# - **Standardization** in the code is by constants, and here, too, for photographs, since $\varepsilon$ is counted in their units. Those for CIFAR-10 are widespread, but smaller than the standard deviation of its pixels.
 #
 # ## 11 · What held, and what did not
 
@@ -1660,7 +1846,7 @@ lab.claims_table()
 # %% [markdown]
 # ### Take-aways
 #
-# 1. Equivariance is measurable: ask what a simple readout finds in a representation, and compare with one that pools.
+# 1. What a representation keeps is measurable: ask what a simple readout finds in it, and compare with one that pools. That tests invariance. Equivariance asks for more: one $T'$ for all images.
 # 2. Routing is a softmax, over the upper capsules. Where its logits come from, agreement, a Gaussian or a learned gate, is what sets these methods apart.
 # 3. Compare heads on one backbone, with parameters, operations and memory beside the error.
 # 4. A success rate means nothing without its attack, its $\varepsilon$ and its box. Check what clipping alone does, and what foreign attacks do.
@@ -1673,7 +1859,7 @@ lab.progress()
 # ### Going further
 #
 # - **Core.** Train the network `self` with digits that are turned by up to 30 degrees. Which curves of section 8 change, and what does its widget show then?
-# - **Core.** Give dynamic routing a single round in training, too (`model.last.iterations = 1`). What did the other two add?
+# - **Core.** Train EM routing with a single round, too (`train(digits, "em", rounds=1)`). Does it need its rounds?
 # - **Stretch.** Give the class capsules of self-routing poses ($D > 0$) and a small decoder that draws the digit from the pose of the right class, as Sabour et al. do. Can the angle now be read from it?
 # - **Stretch.** Attack with BIM of 100 steps and a random start. Whose rate changes most?
 # - **Bonus.** Let all places of the last layer share their matrices, as Hinton et al. do. What does that do to parameters, errors and shifts?
