@@ -13,8 +13,8 @@ import pytest
 STATUS = Path("/proc/self/status")
 
 
-def peak(prepare: Callable[[], Any], run: Callable[[Any], Any]) -> float:
-    """How far memory rises above what was held before, in MB, while `run(prepare())` runs, on two threads.
+def peak(prepare: Callable[..., Any], run: Callable[[Any], Any], *size: int, threads: int = 2) -> float:
+    """How far memory rises above what was held before, in MB, while `run(prepare(*size))` runs.
 
     Both must be functions of a module, so that the new process finds them. Skips the test where Linux does not tell.
     """
@@ -22,18 +22,18 @@ def peak(prepare: Callable[[], Any], run: Callable[[Any], Any]) -> float:
         pytest.skip("the peak of a process's memory is read from /proc")
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    process = context.Process(target=_measure, args=(prepare, run, results))
+    process = context.Process(target=_measure, args=(results, prepare, run, size, threads))
     process.start()
     found = results.get(timeout=300)
     process.join()
     return found
 
 
-def _measure(prepare: Callable[[], Any], run: Callable[[Any], Any], results: Any) -> None:
+def _measure(results: Any, prepare: Callable[..., Any], run: Callable[[Any], Any], size: tuple, threads: int) -> None:
     import torch
 
-    torch.set_num_threads(2)
-    prepared = prepare()
+    torch.set_num_threads(threads)
+    prepared = prepare(*size)
     before = _highest()
     run(prepared)
     results.put(_highest() - before)

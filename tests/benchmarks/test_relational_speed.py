@@ -6,14 +6,13 @@ in one thread: ours takes many small steps, so that a second one gains little, a
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from memory import peak
 from torch import Tensor
 
 from labkit.papers.relational_distillation import recall_at_k, rkd_angle_loss, rkd_distance_loss
@@ -120,54 +119,22 @@ def test_recall_at_1_of_6000_images_as_published(benchmark, capsys) -> None:
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
 
-STATUS = Path("/proc/self/status")
-needs_status = pytest.mark.skipif(not STATUS.is_file(), reason="only Linux tells a process how much memory it had")
+
+def angle_loss(inputs: tuple[Tensor, Tensor]) -> None:
+    forward_and_backward(rkd_angle_loss, *inputs)
 
 
-def angle_loss(N: int) -> Callable[[], None]:
-    inputs = batch(N)
-    return lambda: forward_and_backward(rkd_angle_loss, *inputs)
+def published_angle_loss(inputs: tuple[Tensor, Tensor]) -> None:
+    forward_and_backward(angle_loss_as_published, *inputs)
 
 
-def published_angle_loss(N: int) -> Callable[[], None]:
-    inputs = batch(N)
-    return lambda: forward_and_backward(angle_loss_as_published, *inputs)
+def recall(inputs: tuple[Tensor, Tensor]) -> None:
+    recall_at_k(*inputs)
 
 
-def recall(N: int) -> Callable[[], float]:
-    inputs = classified(N)
-    return lambda: recall_at_k(*inputs)
-
-
-def peak() -> float:
-    """The most that this process ever held, in MB; `ru_maxrss` would begin with what the one that started it held."""
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
-
-
-def watch(prepare: Callable[[int], Callable], N: int, results) -> None:
-    """In a process of its own: how far its memory rises above what it held before, in MB, and the seconds it takes."""
-    torch.set_num_threads(1)
-    run = prepare(N)
-    before, start = peak(), time.perf_counter()
-    run()
-    results.put((peak() - before, time.perf_counter() - start))
-
-
-def watched(prepare: Callable[[int], Callable], N: int) -> tuple[float, float]:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=watch, args=(prepare, N, results))
-    process.start()
-    found = results.get(timeout=300)
-    process.join()
-    return found
-
-
-@needs_status
 def test_the_angle_loss_of_512_images_stays_within_2_gb(capsys) -> None:
-    (ours, _), (small, _) = watched(angle_loss, 512), watched(angle_loss, 128)
-    published, _ = watched(published_angle_loss, 128)
+    ours, small = peak(batch, angle_loss, 512, threads=1), peak(batch, angle_loss, 128, threads=1)
+    published = peak(batch, published_angle_loss, 128, threads=1)
     with capsys.disabled():
         print(
             f"\npeak memory of the angle loss: {ours:.0f} MB for 512 images; {small:.0f} MB for 128, as published "
@@ -177,12 +144,12 @@ def test_the_angle_loss_of_512_images_stays_within_2_gb(capsys) -> None:
     assert small < published / 4
 
 
-@needs_status
 def test_recall_of_60000_images_never_holds_all_their_distances(capsys) -> None:
-    (found, seconds), all_distances = watched(recall, 60_000), 4 * 60_000**2 / 2**20
+    start = time.perf_counter()
+    found, all_distances = peak(classified, recall, 60_000, threads=1), 4 * 60_000**2 / 2**20
     with capsys.disabled():
         print(
-            f"\nrecall@1 of 60,000 x 128: {seconds:.0f} s, peak memory {found:.0f} MB; all distances would be "
-            f"{all_distances:.0f} MB"
+            f"\nrecall@1 of 60,000 x 128: {time.perf_counter() - start:.0f} s with its process, peak memory {found:.0f} "
+            f"MB; all distances would be {all_distances:.0f} MB"
         )
     assert found < 0.05 * all_distances

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.papers.self_routing_capsules import (
+    SMALLNORB,
     CapsuleNetwork,
     DynamicRouting2d,
     EMRouting2d,
@@ -18,6 +19,7 @@ from labkit.papers.self_routing_capsules import (
     WeightedVotes,
     attack_step,
     bim,
+    convnet_features,
     dynamic_routing,
     fgsm,
     margin_loss,
@@ -447,6 +449,23 @@ def test_log_probabilities_are_class_activations_made_to_add_up_to_1(routing: st
     torch.testing.assert_close(network(images).exp(), activations / activations.sum(1, keepdim=True))
 
 
+@pytest.mark.parametrize("routing", ["dynamic", "em"])
+def test_class_poses_are_those_whose_lengths_or_densities_are_the_class_activations(routing: str) -> None:
+    network = drawn(CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 6, routing, types=3, pose=4)).eval()
+    images = torch.rand(5, 1, 6, 6, generator=seeded(), dtype=torch.float64)
+    poses = network.class_poses(images)
+    assert poses.shape == (5, 10, 4)
+    a, u = network.below(images)
+    expected = network.last(u) if routing == "dynamic" else network.last(a, u)[1]
+    torch.testing.assert_close(poses.flatten(1), expected.flatten(1))
+    if routing == "dynamic":
+        torch.testing.assert_close(poses.norm(dim=2), network.class_activations(images))
+
+
+def test_the_convolutions_for_smallnorb_shrink_32_pixels_to_4_and_end_in_128_channels() -> None:
+    assert convnet_features(1, *SMALLNORB)(torch.zeros(2, 1, 32, 32)).shape == (2, 128, 4, 4)
+
+
 # ---- attacks --------------------------------------------------------------------------------------------------------
 
 
@@ -537,6 +556,10 @@ def test_eps_of_0_changes_nothing() -> None:
         (lambda: spread_loss(torch.rand(2, 3), torch.tensor([-1, 0])), "labels must lie in 0 to 2, got -1 to 0"),
         (lambda: fgsm(Identity(), torch.rand(1, 2), torch.tensor([0]), -0.1), "eps must be at least 0"),
         (lambda: fgsm(Identity(), torch.rand(1, 2), torch.tensor([2]), 0.1), "labels must lie in 0 to 1"),
+        (
+            lambda: CapsuleNetwork(nn.Identity(), 1, 4, "self").class_poses(torch.zeros(1, 1, 4, 4)),
+            "class capsules of self-routing have no poses",
+        ),
         (lambda: resnet20_capsules("none"), "routing must be 'self', 'dynamic' or 'em', got 'none'"),
         (lambda: resnet20_capsules("average", depth=2), "'average' has no capsule layers: its depth is 1, got 2"),
     ],
