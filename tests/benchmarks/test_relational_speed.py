@@ -149,7 +149,7 @@ def test_recall_of_60000_images_never_holds_all_their_distances(capsys) -> None:
     found, all_distances = peak(classified, recall, 60_000, threads=1), 4 * 60_000**2 / 2**20
     with capsys.disabled():
         print(
-            f"\nrecall@1 of 60,000 x 128: {time.perf_counter() - start:.0f} s with its process, peak memory {found:.0f} "
+            f"\nrecall@1 of 60,000 x 128: {time.perf_counter() - start:.0f} s in all, peak memory {found:.0f} "
             f"MB; all distances would be {all_distances:.0f} MB"
         )
     assert found < 0.05 * all_distances
