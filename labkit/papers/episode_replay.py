@@ -72,8 +72,9 @@ class EpisodeReplay:
     """The latest whole episodes, of at most `capacity` transitions together; drawing takes the same time at any size.
 
     Episodes are kept as objects under running numbers, and the oldest go first. So nothing wraps around that is ever
-    looked at as an episode; only a table of which transition belongs to which episode is used in a circle.
-    Raises ValueError for a capacity below 1.
+    looked at as an episode; only a table of which transition belongs to which episode is used in a circle. An episode
+    of T transitions holds T + 1 frames: a million frames of 84 x 84 bytes are 7.06 GB, and with episodes of 17 steps or
+    more, on average, a million transitions are less than 7.5 GB. Raises ValueError for a capacity below 1.
     """
 
     def __init__(self, capacity: int) -> None:

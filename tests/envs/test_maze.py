@@ -12,6 +12,7 @@ from gymnasium.vector import SyncVectorEnv
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path as shortest_by_scipy
 
+import labkit.data
 from labkit.data.dataset import Split
 from labkit.envs.maze import DigitImages, Maze, VectorMaze, distances, draw_walls, shortest_path
 
@@ -162,6 +163,14 @@ def test_images_keep_their_grey_values(digits: Split) -> None:
         drawn = images(np.full(3, digit), np.array([0.0, 0.5, 0.999]))
         expected = (255 * digits.images[digits.labels == digit, 0]).round()
         assert drawn.tolist() == expected.tolist()
+
+
+def test_real_digits_are_seen_as_they_are() -> None:
+    split = labkit.data.load("mnist").train
+    seen, _ = Maze(draw_walls(rng()), split).reset(seed=0)
+    assert (seen.shape, seen.dtype) == ((2, 28, 28), np.uint8)
+    zeros = (255 * split.images[split.labels == 0, 0]).round().byte().numpy()
+    assert all((zeros == image).all((1, 2)).any() for image in seen)
 
 
 def test_random_moves_go_in_each_direction_with_a_quarter_of_their_probability() -> None:
