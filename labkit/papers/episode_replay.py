@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -120,14 +121,14 @@ class EpisodeReplay:
         """`count` transitions, each with equal probability, with replacement. Raises ValueError for an empty replay."""
         self._require_episodes()
         drawn = torch.randint(self._first, self._end, (count,), generator=generator).tolist()
-        powers = gamma ** np.arange(n_steps + 1)
+        powers = [gamma**n for n in range(n_steps + 1)]
         rows = []
         for t in drawn:
             first, episode = self._episodes[self._owner[t % self.capacity]]
             k = t - first
             end = min(k + n_steps, len(episode))
             discount = 0.0 if episode.terminated and end == len(episode) else powers[end - k]
-            returns = (episode.rewards[k:end] * powers[: end - k]).sum()
+            returns = sum(map(mul, powers, episode.rewards[k:end].tolist()))
             rows.append((episode.observation(k), episode.actions[k], returns, episode.observation(end), discount))
         seen, actions, returns, following, discounts = zip(*rows, strict=True)
         return Transitions(

@@ -154,7 +154,7 @@ def steps_of(kind: str):
 
 @pytest.mark.parametrize("kind", ["DQNAgent", "EBUAgent", "Stable-Baselines3"])
 def test_steps_of_an_agent_in_the_maze(benchmark, capsys, kind: str) -> None:
-    benchmark.pedantic(steps_of(kind), rounds=2)
+    benchmark.pedantic(steps_of(kind), rounds=3)
     seconds[kind] = benchmark.stats.stats.min / PLAYED
     if kind == "Stable-Baselines3":
         ours = {name: seconds[name] for name in ("DQNAgent", "EBUAgent")}
