@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "labkit"
 ALLOWED = {
     "papers": ("labkit.papers",),
     "data": ("labkit.data",),
+    "envs": ("labkit.envs", "labkit.data"),
     "exercises": ("labkit.papers", "labkit.exercises", "labkit.lab.exercise"),
     "lab": ("labkit.lab", "labkit.exercises"),
     "course": ("labkit.course",),

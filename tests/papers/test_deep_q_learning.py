@@ -1,0 +1,275 @@
+"""DQN's parts: the optimizer by its formula, one gradient step by hand, the schedule, the rollouts."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from tensors import normal, seeded
+from torch import nn
+
+from labkit.envs.maze import Maze, VectorMaze, distances, draw_walls
+from labkit.papers.deep_q_learning import (
+    DeepMindRMSprop,
+    DQNAgent,
+    QLearner,
+    Settings,
+    dense_network,
+    nature_network,
+    rollouts,
+    train,
+)
+from labkit.papers.episode_replay import Episode
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def sgd(parameters) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+# ---- networks and optimizer -----------------------------------------------------------------------------------------
+
+
+def test_the_network_of_2015_has_its_number_of_weights_and_the_weights_of_the_published_code() -> None:
+    network = nature_network(4, seeded())
+    assert network(torch.zeros(2, 4, 84, 84)).shape == (2, 4)
+    assert sum(weights.numel() for weights in network.parameters()) == 1_686_180
+    for module in network:
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            bound = math.sqrt(3 / module.weight[0].numel())
+            assert 0.9 * bound < module.weight.abs().max().item() <= bound
+            assert (module.bias == 0.1).all()
+
+
+def test_equal_generators_make_equal_networks() -> None:
+    first, second, third = (dense_network(6, 5, 4, seeded(seed)) for seed in (0, 0, 1))
+    x = normal(3, 2, 3, dtype=torch.float32)
+    assert first(x).shape == (3, 4)
+    assert torch.equal(first(x), second(x))
+    assert not torch.equal(first(x), third(x))
+
+
+def test_rmsprop_is_centred_and_has_its_eps_inside_the_root() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]).double())
+    optimizer = DeepMindRMSprop([weight], lr=0.5, rho=0.9, eps=0.01)
+    expected, m, v = np.array([1.0, -2.0]), 0, 0
+    for gradient in ([0.3, -4.0], [0.1, 2.0], [0.0, 2.0]):
+        weight.grad = torch.tensor(gradient).double()
+        optimizer.step()
+        g = np.array(gradient)
+        m, v = 0.9 * m + 0.1 * g, 0.9 * v + 0.1 * g**2
+        expected = expected - 0.5 * g / np.sqrt(v - m**2 + 0.01)
+    np.testing.assert_allclose(weight.detach().numpy(), expected)
+
+
+def test_rmsprop_leaves_alone_what_has_no_gradient() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    DeepMindRMSprop([weight]).step()
+    assert weight.tolist() == [1, 1]
+
+
+# ---- learning -------------------------------------------------------------------------------------------------------
+
+
+def test_one_step_follows_the_summed_huber_loss_of_the_taken_actions_alone() -> None:
+    network = nn.Linear(2, 3, bias=False)
+    network.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    learner = QLearner(network, Settings(sync_every=2), sgd)
+    x, actions = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([1, 1])
+    learner.fit(x, actions, torch.tensor([2.5, -9.0]))  # errors 2 - 2.5 = -0.5, and 0 - -9 = 9, which counts as 1
+    change = -0.1 * (-0.5 * x[0] + 1.0 * x[1])
+    torch.testing.assert_close(
+        network.weight.data,
+        torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]).index_add(0, torch.tensor([1]), change[None]),
+    )
+
+
+def test_the_target_network_is_copied_every_so_many_updates_and_never_in_between() -> None:
+    learner = QLearner(nn.Linear(2, 2), Settings(sync_every=3), sgd)
+    x, actions, targets = torch.ones(4, 2), torch.zeros(4).long(), torch.full((4,), 5.0)
+    before = learner.target_values(x)
+    for update in range(1, 7):
+        learner.fit(x, actions, targets)
+        if update % 3 == 0:
+            before = learner.target_values(x)
+            assert torch.equal(before, learner.q_values(x))
+        else:
+            assert torch.equal(learner.target_values(x), before)
+            assert not torch.equal(before, learner.q_values(x))
+    assert not any(weights.requires_grad for weights in learner.target.parameters())
+
+
+def test_bytes_become_numbers_between_0_and_1_and_long_episodes_go_through_in_parts() -> None:
+    learner = (
+        QLearner(nn.Flatten(), Settings(), lambda _: None)
+        if False
+        else QLearner(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Settings(), sgd)
+    )
+    images = torch.randint(256, (600, 2, 2), dtype=torch.uint8, generator=seeded())
+    with torch.no_grad():
+        expected = learner.network[1](images.flatten(1) / 255)
+    torch.testing.assert_close(learner.q_values(images).detach(), expected)
+    torch.testing.assert_close(learner.target_values(images.numpy()), expected)
+
+
+def test_n_step_targets_come_from_the_target_network() -> None:
+    agent = DQNAgent(dense_network(2, 4, 4, seeded()), Settings(gamma=0.9, batch_size=5), seeded(), sgd, n_steps=3)
+    seen = []
+    agent.learner.fit = lambda *batch: seen.append(batch)
+    agent.replay.add(_walk(6))
+    generator = torch.Generator()
+    generator.set_state(agent.generator.get_state())
+    agent.update()
+    drawn = agent.replay.sample(5, generator, gamma=0.9, n_steps=3)
+    ((observations, actions, targets),) = seen
+    assert torch.equal(observations, drawn.observations)
+    assert torch.equal(actions, drawn.actions)
+    best = agent.learner.target(drawn.following).amax(1)
+    torch.testing.assert_close(targets, drawn.returns + drawn.discounts * best.detach())
+
+
+def _walk(T: int) -> Episode:
+    rng = np.random.default_rng(0)
+    return Episode(rng.random((T + 1, 2)).astype(np.float32), rng.integers(4, size=T), np.ones(T, np.float32), True)
+
+
+# ---- acting ---------------------------------------------------------------------------------------------------------
+
+
+def test_epsilon_falls_in_a_line_and_then_stays() -> None:
+    agent = DQNAgent(nn.Linear(2, 2), Settings(epsilon=(1.0, 0.2), epsilon_steps=100), seeded())
+    seen = []
+    for agent.steps in (0, 25, 50, 100, 1000):
+        seen.append(agent.epsilon)
+    assert seen == pytest.approx([1.0, 0.8, 0.6, 0.2, 0.2])
+
+
+def test_actions_are_random_with_probability_epsilon_and_the_best_otherwise() -> None:
+    network = nn.Linear(1, 4, bias=False)
+    network.weight.data = torch.tensor([[0.0], [0.0], [5.0], [0.0]])
+    agent = DQNAgent(network, Settings(epsilon=(0.4, 0.4)), seeded())
+    often = np.bincount([agent.act(np.ones(1, dtype=np.float32), 4) for _ in range(4000)]) / 4000
+    np.testing.assert_allclose(often, [0.1, 0.1, 0.7, 0.1], atol=0.025)
+
+
+class Endless(gymnasium.Env):
+    """Never ends, unless it is told to truncate."""
+
+    observation_space, action_space = Box(0, 1, (2,)), Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        self.age = 0
+        return np.zeros(2, dtype=np.float32), {}
+
+    def step(self, action):
+        self.age += 1
+        return np.zeros(2, dtype=np.float32), 1.0, False, False, {}
+
+
+def test_truncated_episodes_are_kept_as_truncated_and_the_history_tells_of_each() -> None:
+    agent = DQNAgent(dense_network(2, 4, 4, seeded()), Settings(capacity=50, warm_up=50), seeded())
+    looks = []
+    history = train(
+        agent,
+        gymnasium.wrappers.TimeLimit(Endless(), 20),
+        50,
+        evaluate=lambda: looks.append(agent.steps) or {"steps": agent.steps},
+        every=15,
+    )
+    assert [kept.terminated for kept in agent.replay.episodes] == [False, False]
+    assert history["episode_step"] == [20, 40, 60]
+    assert history["episode_length"] == [20, 20, 20]
+    assert history["episode_return"] == [20.0, 20.0, 20.0]
+    assert history["step"] == history["steps"] == looks == [15, 30, 45, 60]
+    assert history["updates"] == [0, 0, 0, 0]
+
+
+def test_an_endless_episode_is_refused_when_it_no_longer_fits() -> None:
+    agent = DQNAgent(dense_network(2, 4, 4, seeded()), Settings(capacity=30, warm_up=30), seeded())
+    with pytest.raises(ValueError, match="limit episodes with"):
+        train(agent, Endless(), 1000)
+
+
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def test_rollouts_with_true_values_walk_the_shortest_ways_and_end_once() -> None:
+    walls = np.stack([draw_walls(np.random.default_rng(seed), size=6) for seed in range(4)])
+    best = [int(distances(each, (5, 5))[0, 0]) for each in walls]
+    q = torch.zeros(4, 36, 4)
+    for number, each in enumerate(walls):
+        left = np.pad(distances(each, (5, 5)).astype(float), 1, constant_values=-1)
+        left[left < 0] = 99
+        around = [left[:-2, 1:-1], left[1:-1, 2:], left[2:, 1:-1], left[1:-1, :-2]]  # up, right, down, left
+        q[number] = -torch.tensor(np.stack(around)).flatten(1).T
+    found = rollouts(lambda seen: q[torch.arange(4), torch.as_tensor(seen)], VectorMaze(walls, max_steps=60), seed=0)
+    assert found.lengths.tolist() == best
+    assert found.returns.tolist() == [1000] * 4
+    assert found.terminated.all()
+
+
+def test_rollouts_that_never_arrive_are_truncated_and_random_actions_are_drawn_from_the_seed() -> None:
+    walls = np.zeros((5, 4, 4), dtype=bool)
+    up = torch.tensor([1.0, 0, 0, 0]).repeat(5, 1)
+    lost = rollouts(lambda _: up, VectorMaze(walls, max_steps=30), seed=0)
+    assert lost.lengths.tolist() == [30] * 5
+    assert lost.returns.tolist() == [-30] * 5
+    assert not lost.terminated.any()
+    first, second, third = (
+        rollouts(lambda _: up, VectorMaze(walls, max_steps=300), seed=seed, epsilon=0.9) for seed in (1, 1, 2)
+    )
+    assert first.lengths.tolist() == second.lengths.tolist() != third.lengths.tolist()
+    assert first.terminated.all()
+
+
+def test_rollouts_need_numbered_actions() -> None:
+    env = gymnasium.vector.SyncVectorEnv([_Continuous])
+    with pytest.raises(ValueError, match="Discrete space from 0"):
+        rollouts(lambda _: torch.zeros(1, 2), env, seed=0)
+
+
+class _Continuous(gymnasium.Env):
+    observation_space, action_space = Box(0, 1, (2,)), Box(-2, 2, (1,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": 1.2}, "gamma must lie in"),
+        ({"epsilon": (1.0, -0.1)}, "epsilon must lie in"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"stack": 0}, "at least 1"),
+        ({"capacity": 10, "warm_up": 11}, "learning would never begin"),
+        ({"updates_per_step": -1.0}, "updates_per_step"),
+        ({"updates_per_step": math.nan}, "updates_per_step"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**change)
+
+
+def test_a_maze_with_stacked_frames_can_be_learned_from() -> None:
+    env = gymnasium.wrappers.FrameStackObservation(_Seen(Maze(np.zeros((3, 3), dtype=bool), max_steps=40)), 2)
+    settings = Settings(capacity=200, warm_up=20, batch_size=4, stack=2)
+    agent = DQNAgent(dense_network(2, 8, 4, seeded()), settings, seeded())
+    train(agent, env, 100)
+    assert agent.updates > 0
+    assert agent.replay.episodes[0].frames.shape[1:] == (1,)
+    assert agent.replay.episodes[0].observation(0).shape == (2, 1)
+
+
+class _Seen(gymnasium.ObservationWrapper):
+    """The number of a cell as an array of one byte."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.observation_space = Box(0, 255, (1,), np.uint8)
+
+    def observation(self, observation: int) -> np.ndarray:
+        return np.array([observation], dtype=np.uint8)
