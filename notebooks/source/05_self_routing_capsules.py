@@ -121,13 +121,13 @@ as_published = {
 config = lab.choose(
     quick=Config(Training(2, 80, 8, 9, 0.3), {}, (2, 4, 8), ("self",), "digits", attacked=100, turned=150),
     full=Config(
-        digits=Training(1, 64, 8, 16, 0.3),
-        photographs={"cifar10": Training(6, 100, 8, 16, 0.1)},
+        digits=Training(1, 128, 8, 16, 0.3),
+        photographs={"cifar10": Training(4, 100, 8, 16, 0.1)},
         counts=(2, 4, 8),
-        grown=("self", "dynamic", "em"),
+        grown=("self", "dynamic"),
         growing="digits",
-        attacked=500,
-        turned=1000,
+        attacked=300,
+        turned=500,
     ),
     paper=Config(
         digits=Training(10, 64, 32, 16, 0.3),
@@ -1609,7 +1609,7 @@ lab.tell(
 # %% [markdown]
 # ## 9 · How many capsules?
 #
-# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more types, while dynamic and EM routing do not. We train networks with several numbers of types (for digits; at `paper` for CIFAR-10; at `quick` with self-routing only) and attack them with BIM in the right box.
+# The paper varies the number of capsule types (8, 16, 32) and reports that self-routing gets more robust with more types, while dynamic and EM routing do not. We train networks with several numbers of types (for digits, at `paper` for CIFAR-10; at `quick` with self-routing only, at `full` also with dynamic routing) and attack them with BIM in the right box.
 #
 # **Predict.** How will errors and success change with the number of types?
 
