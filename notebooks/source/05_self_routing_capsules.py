@@ -867,7 +867,7 @@ for name in ("average", "self, mean pose"):
 # %%
 figure, ax = panels(width=8, height=3)
 known = [name.removeprefix("readout/") for name in lab.metrics if name.startswith("readout/")]
-bars(ax, known, {"R^2": [lab.metrics[f"readout/{name}"] for name in known]})
+bars(ax, known, {"R^2": [round(lab.metrics[f"readout/{name}"], 2) for name in known]})
 ax.set_xticks(range(len(known)), known, rotation=20, ha="right")
 ax.set(ylabel="$R^2$ of the angle", ylim=(min(0, min(lab.metrics[f"readout/{name}"] for name in known) - 0.1), 1.1))
 lab.show(
@@ -937,15 +937,13 @@ for name, represent in representations.items():
 
 # %%
 figure, ax = panels(width=8, height=3)
-series = {"linear": "foreseen/", "constant": "foreseen by the mean/"}
-bars(
-    ax, list(representations), {label: [lab.metrics[key + n] for n in representations] for label, key in series.items()}
-)
+shown = {
+    label: [round(lab.metrics[f"{key}/{name}"], 2) for name in representations]
+    for label, key in {"linear": "foreseen", "constant": "foreseen by the mean"}.items()
+}
+bars(ax, list(representations), shown)
 ax.set_xticks(range(len(representations)), list(representations), rotation=20, ha="right")
-ax.set(
-    ylabel="share foreseen",
-    ylim=(min(0, *(lab.metrics[key + n] for n in representations for key in series.values())), 1.1),
-)
+ax.set(ylabel="share foreseen", ylim=(min(0, *shown["linear"], *shown["constant"]), 1.1))
 lab.show(
     figure,
     alt="Which share of what a turn by 20 degrees changes in a representation a linear map foresees, and a constant change: "
@@ -954,6 +952,11 @@ lab.show(
         for n in representations
     )
     + ".",
+)
+
+# %%
+lab.tell(
+    "A linear map foresees {foreseen/average:.2f} of what the turn does to the averaged maps, {foreseen/dynamic, class pose:.2f} of what it does to the class poses of dynamic routing, {foreseen/em, class pose:.2f} for EM routing and {foreseen/self, mean pose:.2f} for the mean poses of self-routing. The constant change alone gives {foreseen by the mean/average:.2f}, {foreseen by the mean/dynamic, class pose:.2f}, {foreseen by the mean/em, class pose:.2f} and {foreseen by the mean/self, mean pose:.2f}. What lies between the two is a change that depends on the image and is still lawful."
 )
 
 # %%
