@@ -699,7 +699,7 @@ def step_time(model, x, labels):
 
 
 # %%
-batch, its_labels = digits.train[:64], digits.train_labels[:64]
+batch, its_labels = digits.train[:64].clone(), digits.train_labels[:64]  # a slice shares the memory of the whole set
 for routing in routings:
     net = nets["digits", routing]
     lab.record(f"cost/{routing}/parameters", sum(p.numel() for p in net.parameters()) / 1e3, unit="thousand")
