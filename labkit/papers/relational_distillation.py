@@ -90,7 +90,8 @@ def pairwise_distances(x: Tensor) -> Tensor:
     finite, floating-point matrix.
     """
     (x,) = _checked("embeddings", x, dimensions=2)
-    distances = _squared_distances(x).clamp(min=FLOOR).sqrt().to(x.dtype)
+    squares = _squared_distances(x)  # |x_i|^2 + |x_j|^2 - 2 x_i . x_j, (N, N)
+    distances = squares.clamp(min=FLOOR).sqrt().to(x.dtype)
     return distances.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), 0)
 
 
@@ -138,13 +139,17 @@ def _squared_distances(x: Tensor) -> Tensor:
 def angle_potential(x: Tensor) -> Tensor:
     """psi_A: cosines of all angles, (N, d) -> (N, N, N), where [j, i, k] is that at x_j between x_i and x_k.
 
-    Where x_j coincides with x_i or x_k there is no angle, and the entry is 0. It is meant for looking at small batches:
-    `rkd_angle_loss` does without all these numbers. Raises ValueError for a batch of fewer than three, or embeddings
-    that are not a finite, floating-point matrix. Section 3.2.2.
+    Where x_j coincides with x_i or x_k there is no angle, and the entry is 0, without a gradient. It is the definition,
+    for small batches: `rkd_angle_loss` finds the same with neither the (N, N, d) differences nor all these numbers.
+    Raises ValueError for a batch of fewer than three, or embeddings that are not a finite, floating-point matrix.
+    Section 3.2.2.
     """
     _require_batch(x, 3, "an angle needs three embeddings")
     (x,) = _checked("embeddings", x, dimensions=2)
-    return _cosines(_edges(_relative_lengths(x)), slice(None))
+    edges = x.double() - x.double()[:, None]  # [j, i] = x_i - x_j, (N, N, d)
+    squares = edges.square().sum(2, keepdim=True)
+    directions = edges * squares.masked_fill(squares == 0, math.inf).rsqrt()  # 0 where there is none
+    return (directions @ directions.mT).to(x.dtype)
 
 
 def rkd_angle_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = False) -> Tensor:

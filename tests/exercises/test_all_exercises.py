@@ -55,6 +55,7 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
 
     answer = observe(exercise.probes[0].observe, exercise.reference).returns[0]
     of_numbers = isinstance(answer, tuple) and not any(isinstance(part, torch.Tensor) for part in answer)
+    a_number = isinstance(answer, (int, float))
     found = {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
@@ -66,7 +67,7 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
         "is no function": (None, "None"),
         "exits": (lambda *args, **kwargs: exit(1), "SystemExit"),
     }
-    if of_numbers:
+    if of_numbers or a_number:
         del found["returns float64"]  # a number has no dtype
     return found
 

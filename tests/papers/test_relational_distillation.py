@@ -203,6 +203,18 @@ def test_in_float32_they_agree_to_its_precision(loss) -> None:
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=2e-6 * exact.abs().max().item())
 
 
+def test_the_angle_loss_and_its_gradient_are_those_of_the_huber_loss_between_the_potentials() -> None:
+    student, teacher = normal(9, 5), normal(9, 4, seed=1)
+    student[4], student[5], teacher[2] = student[1], student[1], teacher[0]
+
+    def by_definition(x: Tensor) -> Tensor:
+        return huber(angle_potential(x), angle_potential(teacher)).mean()
+
+    torch.testing.assert_close(rkd_angle_loss(student, teacher), by_definition(student))
+    found = gradient(lambda x: rkd_angle_loss(x, teacher), student)
+    torch.testing.assert_close(found, gradient(by_definition, student))
+
+
 def test_over_valid_triplets_the_angles_are_those_of_three_different_images() -> None:
     student, teacher = normal(6, 3), normal(6, 4, seed=1)
     student[5] = student[0]  # coinciding, but not the same image
@@ -278,6 +290,7 @@ def test_angles_neither_vanish_nor_overflow_whatever_the_unit_of_the_embeddings(
     torch.testing.assert_close(rkd_angle_loss(scale * student, teacher), rkd_angle_loss(student, teacher))
     found, expected = (gradient(lambda x: rkd_angle_loss(x, teacher), x) for x in (scale * student, student))
     torch.testing.assert_close(scale * found, expected)
+    torch.testing.assert_close(angle_potential(scale * student), angle_potential(student))
 
 
 @relational
@@ -390,6 +403,14 @@ def test_autocast_changes_neither_value_nor_gradient(loss) -> None:
         found = loss(student, teacher), gradient(lambda x: loss(x, teacher), student)
     assert [x.dtype for x in found] == [torch.float32] * 2
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("potential", [pairwise_distances, distance_potential, angle_potential])
+def test_autocast_does_not_change_the_potentials(potential) -> None:
+    x = normal(20, 64, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = potential(x)
+    assert found.equal(potential(x))
 
 
 def test_outputs_in_half_precision_neither_overflow_nor_lose_the_other_transfers_their_digits() -> None:
