@@ -87,6 +87,56 @@ class DeepMindRMSprop(torch.optim.Optimizer):
                 weight.addcdiv_(gradient, root, value=-group["lr"])
 
 
+# ---- targets --------------------------------------------------------------------------------------------------------
+
+
+def one_step_targets(rewards: Tensor, q_next: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float) -> Tensor:
+    """y = R + gamma max_a Q^(S', a), and y = R where S' is terminal: (B,), q_next (B, A), flags (B,) -> (B,).
+
+    The flags are those that env.step returns. `truncated` makes no difference: an episode that was only cut off would
+    have gone on, and S' has a value. Mnih et al. (2015), Algorithm 1, with the flags that Gymnasium came to later.
+    Raises ValueError for shapes that do not fit, flags that are not bool, rewards that are not finite, or gamma outside
+    [0, 1].
+    """
+    _require_steps(rewards, q_next, gamma, terminated, truncated)
+    best = q_next.amax(1)  # (B,)
+    return rewards + gamma * best.masked_fill(terminated, 0)
+
+
+def n_step_targets(rewards: Tensor, q_next: Tensor, *, gamma: float, n_steps: int, terminated: bool = True) -> Tensor:
+    """y_k = R_k + ... + gamma^(n-1) R_(k+n-1) + gamma^n max_a Q^(S_(k+n), a) of one episode: (T,), (T, A) -> (T,).
+
+    Row k of q_next is Q^(S_(k+1), .). Where fewer than n steps are left, the sum ends with the episode, at S_T, whose
+    value counts only if the episode was truncated, discounted by the steps that were left. Sutton & Barto (2018), 7.1;
+    `DQNAgent` learns from the same numbers. Raises ValueError for shapes that do not fit, rewards that are not finite,
+    n_steps below 1, or gamma outside [0, 1].
+    """
+    _require_steps(rewards, q_next, gamma, n_steps=n_steps)
+    y = torch.zeros_like(rewards)
+    for k in range(len(y)):
+        end = min(k + n_steps, len(y))
+        y[k] = sum(gamma**i * reward for i, reward in enumerate(rewards[k:end]))
+        if end < len(y) or not terminated:
+            y[k] += gamma ** (end - k) * q_next[end - 1].max()
+    return y
+
+
+def _require_steps(rewards: Tensor, q_next: Tensor, gamma: float, *flags: Tensor, n_steps: int = 1) -> None:
+    fits = rewards.ndim == 1 and all(shape == rewards.shape for shape in (q_next.shape[:-1], *(x.shape for x in flags)))
+    if not fits or 0 in q_next.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (rewards, q_next, *flags))
+        raise ValueError(f"rewards (and flags) must be (N,), q_next (N, A), with at least one step, got {shapes}")
+    if not (rewards.is_floating_point() and q_next.is_floating_point()):
+        raise ValueError(f"rewards and q_next must be floating point, got {rewards.dtype} and {q_next.dtype}")
+    if any(flag.dtype != torch.bool for flag in flags):
+        raise ValueError("terminated and truncated must be bool: use .bool()")
+    if not rewards.isfinite().all():
+        raise ValueError("a reward is NaN or infinite: check the environment")
+    if n_steps < 1:
+        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+    require_fraction(gamma, "gamma")
+
+
 # ---- agents ---------------------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,9 @@ def uniform_updates_mean(copies: Sequence[int], others: int = 0) -> float:
     numbers, of probabilities copies[i] / T. A backward sweep needs T updates.
     The motivating example of paper and review. Raises ValueError if a transition of the path was never made.
     """
-    return sum(1 / p for p in _chances(copies, others))
+    _require_path(copies, others)
+    steps = sum(copies) + others  # T
+    return sum(steps / count for count in copies)
 
 
 def uniform_updates_pmf(copies: Sequence[int], most: int, others: int = 0) -> Tensor:
@@ -36,7 +38,9 @@ def uniform_updates_pmf(copies: Sequence[int], most: int, others: int = 0) -> Te
     By the Markov chain of how many transitions are known, from the end; what is missing from a sum of 1 takes longer.
     For a plain chain it is the number of draws until N successes of probability 1 / N, a negative binomial number.
     """
-    chances = torch.tensor(_chances(copies, others)[::-1], dtype=torch.float64)  # of the step from n known to n + 1
+    _require_path(copies, others)
+    steps = sum(copies) + others
+    chances = torch.tensor(list(copies)[::-1], dtype=torch.float64) / steps  # of the step from n known to n + 1
     known = torch.zeros(len(chances) + 1, dtype=torch.float64)  # P(n known), n = 0 ... N
     known[0] = 1
     pmf = torch.zeros(most + 1, dtype=torch.float64)
@@ -53,7 +57,8 @@ def simulate_uniform_updates(copies: Sequence[int], runs: int, generator: torch.
 
     Raises ValueError as `uniform_updates_mean`.
     """
-    length, steps = len(_chances(copies, others)), sum(copies) + others
+    _require_path(copies, others)
+    length, steps = len(copies), sum(copies) + others
     made = torch.tensor([*(i for i, count in enumerate(copies) for _ in range(count)), *[length] * others])  # (T,)
     rewards = torch.zeros(length + 1)
     rewards[length - 1] = 1
@@ -66,14 +71,41 @@ def simulate_uniform_updates(copies: Sequence[int], runs: int, generator: torch.
     return taken
 
 
-def _chances(copies: Sequence[int], others: int) -> list[float]:
-    """The probability that a draw is a given transition of the path."""
+def _require_path(copies: Sequence[int], others: int) -> None:
     if len(copies) == 0 or min(copies) < 1 or others < 0:
         raise ValueError(f"each transition of the path must be in the episode once or more, got {list(copies)}")
-    return [count / (sum(copies) + others) for count in copies]
 
 
 # ---- with a table ---------------------------------------------------------------------------------------------------
+
+
+def backward_q_learning(
+    q: Tensor,
+    states: Tensor,
+    actions: Tensor,
+    rewards: Tensor,
+    *,
+    gamma: float,
+    alpha: float = 1.0,
+    terminated: bool = True,
+) -> Tensor:
+    """Algorithm 1 as it reads, one sweep over an episode: q (S, A) -> the new table; the old one is not changed.
+
+    The episode has states S_0 ... S_T, numbers (T + 1,), actions and rewards (T,). For k = T - 1, ..., 0
+
+        Q(S_k, A_k) <- (1 - alpha) Q(S_k, A_k) + alpha (R_k + gamma max_a Q(S_(k+1), a))
+
+    with 0 for the last maximum if the episode was terminated. `backward_sweep` does the same, in place and faster.
+    Raises ValueError for gamma or alpha outside [0, 1], an episode without a step, lengths that do not fit, or a reward
+    that is not finite.
+    """
+    _require_sweep(states, actions, rewards, gamma, alpha, terminated)
+    q = q.clone()
+    for k in reversed(range(len(actions))):
+        is_end = terminated and k == len(actions) - 1
+        best = 0 if is_end else q[states[k + 1]].max()
+        q[states[k], actions[k]] = (1 - alpha) * q[states[k], actions[k]] + alpha * (rewards[k] + gamma * best)
+    return q
 
 
 def backward_sweep(q: Tensor, episode: Episode, *, gamma: float, alpha: float = 1.0) -> None:
@@ -86,6 +118,14 @@ def backward_sweep(q: Tensor, episode: Episode, *, gamma: float, alpha: float = 
     ends[-1] = episode.terminated
     steps = episode.frames[:-1], episode.actions, episode.rewards, episode.frames[1:], gamma * (1 - ends)
     _update_one_by_one(q, *(torch.as_tensor(x).flip(0) for x in steps), alpha)
+
+
+def _require_sweep(
+    states: Tensor, actions: Tensor, rewards: Tensor, gamma: float, alpha: float, terminated: bool
+) -> None:
+    Episode(*(np.asarray(x) for x in (states, actions, rewards)), terminated)  # which refuses what is no episode
+    require_fraction(gamma, "gamma")
+    require_fraction(alpha, "alpha")
 
 
 def _update_one_by_one(

@@ -27,12 +27,15 @@ from labkit.papers.deep_q_learning import (
     Rollouts,
     Settings,
     dense_network,
+    n_step_targets,
     nature_network,
+    one_step_targets,
     rollouts,
     train,
 )
 from labkit.papers.episode_replay import Episode, EpisodeReplay, Transitions, play_episode, require_fraction
 from labkit.papers.episodic_backward_tables import (
+    backward_q_learning,
     backward_sweep,
     simulate_uniform_updates,
     tabular_ebu,
@@ -50,12 +53,16 @@ __all__ = [
     "Rollouts",
     "Settings",
     "Transitions",
+    "backward_minibatches",
+    "backward_q_learning",
     "backward_sweep",
     "backward_targets",
     "backward_targets_batched",
     "dense_network",
     "human_normalized",
+    "n_step_targets",
     "nature_network",
+    "one_step_targets",
     "play_episode",
     "rollouts",
     "simulate_uniform_updates",
@@ -151,6 +158,20 @@ def backward_targets_batched(
         c[:n], a[:n], b[:n] = c_next, a_next, b_next
         reach *= 2
     return torch.where(mask, torch.maximum(c, a), 0).T.contiguous()
+
+
+def backward_minibatches(steps: Tensor, filling: Tensor, size: int) -> Tensor:
+    """What belongs to the steps of an episode (T, ...), from its end to its start: (M, size, ...), M = ceil(T / size).
+
+    The last minibatch is filled up with another episode, `filling` (F, ...), from its end as well, as in the published
+    code. `EBUAgent` cuts observations, actions and targets like this. Raises ValueError for a size below 1, an episode
+    without a step, or a filling that is too short.
+    """
+    count = math.ceil(len(steps) / size) if size >= 1 else 0  # M
+    missing = count * size - len(steps)
+    if count == 0 or missing > len(filling):
+        raise ValueError(f"{len(steps)} steps and {len(filling)} to fill with do not make minibatches of {size}")
+    return torch.cat([steps.flip(0), filling.flip(0)[:missing]]).unflatten(0, (count, size))
 
 
 # ---- agents ---------------------------------------------------------------------------------------------------------

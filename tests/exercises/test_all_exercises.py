@@ -54,12 +54,12 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
         return lambda *args, **kwargs: each_tensor(exercise.reference(*args, **kwargs), change)
 
     answer = observe(exercise.probes[0].observe, exercise.reference).returns[0]
-    of_numbers = isinstance(answer, tuple) and not any(isinstance(part, torch.Tensor) for part in answer)
-    a_number = isinstance(answer, (int, float))
+    several = isinstance(answer, tuple)
+    of_numbers = not any(isinstance(part, torch.Tensor) for part in (answer if several else (answer,)))
     found = {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
-        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if of_numbers else "list"),
+        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if several and of_numbers else "list"),
         "returns NaN": (changed(lambda tensor: torch.full_like(tensor, float("nan"))), ""),
         "returns float64": (changed(torch.Tensor.double), "float64"),
         "returns another shape": (changed(lambda tensor: tensor[None, None]), ""),
@@ -67,7 +67,7 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
         "is no function": (None, "None"),
         "exits": (lambda *args, **kwargs: exit(1), "SystemExit"),
     }
-    if of_numbers or a_number:
+    if of_numbers:
         del found["returns float64"]  # a number has no dtype
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import gymnasium
@@ -19,11 +20,14 @@ from labkit.papers.deep_q_learning import (
     QLearner,
     Settings,
     dense_network,
+    n_step_targets,
     nature_network,
+    one_step_targets,
     rollouts,
     train,
 )
 from labkit.papers.episode_replay import Episode
+from labkit.papers.episodic_backward_update import backward_targets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -71,6 +75,77 @@ def test_rmsprop_leaves_alone_what_has_no_gradient() -> None:
     weight = nn.Parameter(torch.ones(2))
     DeepMindRMSprop([weight]).step()
     assert weight.tolist() == [1, 1]
+
+
+# ---- targets --------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_state_has_no_value_and_a_truncated_episode_goes_on() -> None:
+    q_next = torch.tensor([[2.0, 3.0]] * 4)
+    terminated, truncated = torch.tensor([[False, True, False, True], [False, False, True, True]])
+    y = one_step_targets(torch.tensor([1.0, 1.0, 1.0, 0.0]), q_next, terminated, truncated, gamma=0.5)
+    assert y.tolist() == [2.5, 1.0, 2.5, 0.0]
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_targets_of_one_step_are_those_of_n_steps_with_n_1_and_of_ebu_with_beta_0(terminated: bool) -> None:
+    rewards, q_next = normal(20), normal(20, 4, seed=1)
+    ends, cut = torch.zeros(2, 20, dtype=torch.bool)
+    ends[-1], cut[-1] = terminated, not terminated
+    y = one_step_targets(rewards, q_next, ends, cut, gamma=0.97)
+    torch.testing.assert_close(n_step_targets(rewards, q_next, gamma=0.97, n_steps=1, terminated=terminated), y)
+    actions = torch.randint(4, (20,), generator=seeded())
+    torch.testing.assert_close(
+        backward_targets(rewards, q_next, actions, gamma=0.97, beta=0.0, terminated=terminated), y
+    )
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.parametrize("n_steps", [1, 3, 7, 20])
+def test_the_n_step_targets_of_an_episode_are_those_that_the_agent_learns_from(n_steps: int, terminated: bool) -> None:
+    agent = DQNAgent(
+        dense_network(2, 4, 4, seeded()), Settings(gamma=0.9, batch_size=200), seeded(), sgd, n_steps=n_steps
+    )
+    rewards = np.random.default_rng(1).normal(size=7).astype(np.float32)
+    episode = dataclasses.replace(_walk(7), rewards=rewards, terminated=terminated)
+    agent.replay.add(episode)
+    seen = []
+    agent.learner.fit = lambda *batch: seen.append(batch)
+    agent.update()
+    ((observations, _, targets),) = seen
+    q_next = agent.learner.target_values(episode.frames[1:])
+    y = n_step_targets(torch.from_numpy(rewards), q_next, gamma=0.9, n_steps=n_steps, terminated=terminated)
+    k = (observations[:, None] == torch.from_numpy(episode.frames[:-1])).all(2).int().argmax(1)
+    assert set(k.tolist()) == set(range(7))
+    torch.testing.assert_close(targets, y[k])
+
+
+RIGHT = {"rewards": torch.zeros(3), "q_next": torch.zeros(3, 2)}
+FLAGS = {"terminated": torch.zeros(3).bool(), "truncated": torch.zeros(3).bool()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": 1.1}, "gamma must lie in"),
+        ({"rewards": torch.zeros(3, 1)}, "must be"),
+        ({"q_next": torch.zeros(2, 3)}, "must be"),
+        ({"rewards": torch.zeros(0), "q_next": torch.zeros(0, 2)}, "must be"),
+        ({"q_next": torch.zeros(3, 0)}, "must be"),
+        ({"rewards": torch.zeros(3).long()}, "floating point"),
+        ({"rewards": torch.tensor([0, math.nan, 0])}, "reward is NaN"),
+        ({"n_steps": 0}, "n_steps must be at least 1"),
+        ({"terminated": torch.zeros(3)}, "must be bool"),
+        ({"truncated": torch.zeros(2).bool()}, "must be"),
+    ],
+)
+def test_targets_of_input_that_makes_no_sense_are_refused(change: dict, message: str) -> None:
+    if "n_steps" not in change:
+        with pytest.raises(ValueError, match=message):
+            one_step_targets(**RIGHT | FLAGS | {"gamma": 0.9} | change)
+    if not change.keys() & FLAGS.keys():
+        with pytest.raises(ValueError, match=message):
+            n_step_targets(**RIGHT | {"gamma": 0.9, "n_steps": 2} | change)
 
 
 # ---- learning -------------------------------------------------------------------------------------------------------

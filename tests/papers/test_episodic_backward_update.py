@@ -23,6 +23,8 @@ from labkit.papers.episodic_backward_update import (
     Episode,
     EpisodeReplay,
     Settings,
+    backward_minibatches,
+    backward_q_learning,
     backward_sweep,
     backward_targets,
     backward_targets_batched,
@@ -347,6 +349,37 @@ def test_a_step_size_averages_and_a_truncated_episode_goes_on() -> None:
     assert q.tolist() == [[0.5, 4.0], [1.0, 0.0], [6.0, 8.0]]
 
 
+@pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_the_plain_sweep_equals_the_fast_one_and_leaves_the_old_table_alone(alpha: float, terminated: bool) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        walk = rng.integers(6, size=31), rng.integers(3, size=30), rng.normal(size=30).astype(np.float32)
+        q = normal(6, 3, seed=seed)
+        before = q.clone()
+        steps = [torch.from_numpy(x) for x in walk]
+        plain = backward_q_learning(q, *steps, gamma=0.9, alpha=alpha, terminated=terminated)
+        assert torch.equal(q, before)
+        backward_sweep(q, Episode(*walk, terminated), gamma=0.9, alpha=alpha)
+        torch.testing.assert_close(plain, q)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gamma": 1.1}, "gamma must lie in"),
+        ({"alpha": -0.1}, "alpha must lie in"),
+        ({"states": torch.tensor([0, 1])}, "an episode has"),
+        ({"states": torch.tensor([0]), "actions": torch.zeros(0).long(), "rewards": torch.zeros(0)}, "an episode has"),
+        ({"rewards": torch.tensor([0, math.nan])}, "reward that is NaN"),
+    ],
+)
+def test_a_sweep_over_what_is_no_episode_is_refused(change: dict, message: str) -> None:
+    walk = {"states": torch.tensor([0, 1, 2]), "actions": torch.zeros(2).long(), "rewards": torch.zeros(2)}
+    with pytest.raises(ValueError, match=message):
+        backward_q_learning(torch.zeros(3, 2), **walk | {"gamma": 0.9} | change)
+
+
 def solved_after(walls: np.ndarray, backward: bool, seed: int) -> int:
     """Updates until the greedy policy reaches the goal of a maze on a shortest way; the maze is deterministic."""
     best, first = len(shortest_path(walls)) - 1, []
@@ -480,6 +513,27 @@ def test_a_minibatch_is_filled_with_several_short_episodes_and_a_full_one_with_n
     ebu.replay.add(random_walk(16))
     ebu.next_minibatch()
     assert len(ebu.minibatches) == 1
+
+
+@pytest.mark.parametrize("T", [3, 8, 19])
+def test_the_minibatches_of_an_agent_are_those_of_the_plain_function(T: int) -> None:
+    ebu = agent(EBUAgent)
+    ebu.replay.add(walk := random_walk(T))
+    frames, taken, rewards = (torch.from_numpy(x) for x in (walk.frames, walk.actions, walk.rewards))
+    y = backward_targets(rewards, ebu.learner.target_values(frames[1:]), taken, gamma=0.9, beta=0.5)
+    filling = [torch.cat([x] * 3) for x in (frames[:-1], taken, y)]  # the replay has no other episode
+    expected = [backward_minibatches(x, other, 8) for x, other in zip((frames[:-1], taken, y), filling, strict=True)]
+    for number in range(math.ceil(T / 8)):
+        for found, pieces in zip(ebu.next_minibatch(), expected, strict=True):
+            torch.testing.assert_close(found, pieces[number])
+    assert ebu.minibatches == []
+    assert {len(pieces) for pieces in expected} == {math.ceil(T / 8)}
+
+
+@pytest.mark.parametrize(("T", "F", "size"), [(0, 5, 2), (3, 5, 0), (3, 1, 5)])
+def test_minibatches_that_cannot_be_made_are_refused(T: int, F: int, size: int) -> None:
+    with pytest.raises(ValueError, match="do not make minibatches"):
+        backward_minibatches(torch.zeros(T), torch.zeros(F), size)
 
 
 def test_targets_are_computed_once_for_each_drawn_episode() -> None:
