@@ -1,23 +1,24 @@
-"""Every exercise of every lesson: stub, common mistakes, reference, differently written answers, broken functions."""
+"""Every exercise there is: stub, common mistakes, reference, differently written answers, broken functions."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from labkit.course.lessons import load_lessons
+import labkit.exercises
 from labkit.lab.exercise import Exercise, Mistake, check, solution
 from labkit.lab.sandbox import observe
 
 EXERCISES = [
-    pytest.param(exercise, id=f"{lesson.topic}-{exercise.name}")
-    for lesson in load_lessons()
-    for exercise in importlib.import_module(f"labkit.exercises.{lesson.topic}").EXERCISES
+    pytest.param(exercise, id=f"{topic}-{exercise.name}")
+    for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
+    for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
 ]
 MISTAKES = [
     pytest.param(param.values[0], mistake, id=f"{param.id}-{mistake.name}")

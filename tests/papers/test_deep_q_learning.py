@@ -180,11 +180,7 @@ def test_the_target_network_is_copied_every_so_many_updates_and_never_in_between
 
 
 def test_bytes_become_numbers_between_0_and_1_and_long_episodes_go_through_in_parts() -> None:
-    learner = (
-        QLearner(nn.Flatten(), Settings(), lambda _: None)
-        if False
-        else QLearner(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Settings(), sgd)
-    )
+    learner = QLearner(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Settings(), sgd)
     images = torch.randint(256, (600, 2, 2), dtype=torch.uint8, generator=seeded())
     with torch.no_grad():
         expected = learner.network[1](images.flatten(1) / 255)
