@@ -368,7 +368,7 @@ class ResNet14(nn.Module):
         return self.fc(h.mean((2, 3)))
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """Rows of features (B, features) -> logits (B, classes): the published teacher for tables.
 
     `layers` hidden layers of `hidden` units with ELU and dropout. The paper speaks of ten layers; its code has eleven
@@ -376,11 +376,15 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, features: int, classes: int, hidden: int = 100, layers: int = 11, dropout: float = 0.15) -> None:
+        super().__init__()
         _require_sizes(features=features, classes=classes, hidden=hidden, layers=layers)
         blocks: list[nn.Module] = []
         for n in [features] + [hidden] * (layers - 1):
             blocks += [nn.Linear(n, hidden), nn.ELU(), nn.Dropout(dropout)]
-        super().__init__(*blocks, nn.Linear(hidden, classes))
+        self.layers = nn.Sequential(*blocks, nn.Linear(hidden, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
 
 
 # What `compress` makes the published students 1, 2 and 3 of. The ranks (in, out) of LeNet5 are those that EVBMF found
@@ -403,7 +407,7 @@ def mlp_student(model: MLP, rank: int) -> dict[str, Ranks]:
     Inputs of the first layer and outputs of the last keep their full rank, which costs more than it is good for, but
     belongs to the published compression ratios. Raises ValueError for a rank below 1 or above the hidden units.
     """
-    linear = [(name, layer) for name, layer in model.named_children() if isinstance(layer, nn.Linear)]
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     hidden = linear[0][1].out_features
     if not 1 <= rank <= hidden:
         raise ValueError(f"the rank must lie in 1 to {hidden}, the number of hidden units, got {rank}")
