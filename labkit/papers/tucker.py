@@ -41,7 +41,7 @@ def evbmf_rank(matrix: Tensor) -> int:
 
     up to a constant. It is minimised over sigma^2, on a logarithmic scale, so that the matrix's unit does not matter;
     kept are components with x_h > x_0 = (1 + tau_0) (1 + alpha / tau_0), where tau_0 = 2.5129 sqrt(alpha) to a good
-    approximation. Singular values below the rounding error count as noise. Computed in float64. Raises ValueError
+    approximation. Singular values so small that they may come from rounding count as noise. Raises ValueError
     unless the matrix is finite, floating-point and not empty.
     """
     if matrix.ndim != 2 or not matrix.numel() or not matrix.is_floating_point():
@@ -49,13 +49,14 @@ def evbmf_rank(matrix: Tensor) -> int:
     _require_finite(matrix, "the matrix")
     L, M = sorted(matrix.shape)
     alpha = L / M
-    squares = torch.linalg.svdvals(matrix.detach().double()).square()  # gamma_h^2, (L,), the largest first
+    wide = (matrix if len(matrix) == L else matrix.T).detach().double()
+    squares = torch.linalg.eigvalsh(wide @ wide.T).flip(0)  # gamma_h^2, (L,), the largest first
     if not squares[0] > 0:
         return 0
-    squares = squares.clamp(min=squares[0] * (M * torch.finfo(matrix.dtype).eps) ** 2)  # less is rounding, not noise
-    squares = (
-        squares / squares.mean()
-    )  # v is sigma^2 in parts of the most that it can be, that mean / M: x = squares / v
+    rounding = max((M * torch.finfo(matrix.dtype).eps) ** 2, 8 * L * torch.finfo(wide.dtype).eps)
+    squares = squares.clamp(min=rounding * squares[0])
+    squares = squares / squares.mean()
+    # v is sigma^2 in parts of the most that it can be, which is that mean / M: so x = squares / v.
     tau_0 = THRESHOLD * math.sqrt(alpha)
     x_0 = (1 + tau_0) * (1 + alpha / tau_0)
 
