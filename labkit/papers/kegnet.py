@@ -178,7 +178,7 @@ class DenseGenerator(_Generator):
 class Decoder(nn.Module):
     """x (B, ...) of `features` numbers each -> z (B, latent): 1 + `depth` layers with ELU and batch normalization.
 
-    Published depths: 1 for MNIST, 2 for tables, 3 for Fashion-MNIST and SVHN.
+    Published depths: 1 for MNIST, 2 for tables, 3 for Fashion-MNIST and SVHN. Raises ValueError for other x.
     """
 
     def __init__(self, features: int, latent: int = 10, hidden: int = 120, depth: int = 1) -> None:
@@ -186,11 +186,14 @@ class Decoder(nn.Module):
         _require_sizes(features=features, latent=latent, hidden=hidden)
         if depth < 0:
             raise ValueError(f"depth must not be negative, got {depth}")
+        self.features = features
         self.layers = nn.Sequential(
             nn.Flatten(), *_dense([features] + [hidden] * (1 + depth)), nn.Linear(hidden, latent)
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if x[0].numel() != self.features:
+            raise ValueError(f"the decoder takes x of {self.features} numbers each, got the shape {tuple(x.shape)}")
         return self.layers(x)
 
 
@@ -286,7 +289,10 @@ def train_generator(
                 history.setdefault(name, []).append(value.detach())
     generator.eval()
     decoder.eval()
-    return {name: torch.stack(values).tolist() for name, values in history.items()}
+    noted = {name: torch.stack(values) for name, values in history.items()}
+    for name, values in noted.items():
+        _require_finite(values, f"the {name} loss")
+    return {name: values.tolist() for name, values in noted.items()}
 
 
 @torch.no_grad()

@@ -50,10 +50,11 @@ def evbmf_rank(matrix: Tensor) -> int:
     L, M = sorted(matrix.shape)
     alpha = L / M
     wide = (matrix if len(matrix) == L else matrix.T).detach().double()
-    squares = torch.linalg.eigvalsh(wide @ wide.T).flip(0)  # gamma_h^2, (L,), the largest first
+    squares = torch.linalg.eigvalsh(wide @ wide.T).flip(0).cpu()  # gamma_h^2, (L,), the largest first
     if not squares[0] > 0:
         return 0
-    rounding = max((M * torch.finfo(matrix.dtype).eps) ** 2, 8 * L * torch.finfo(wide.dtype).eps)
+    kept_digits = torch.promote_types(matrix.dtype, torch.float32)  # of fewer, rounding is as noise that can be seen
+    rounding = max((M * torch.finfo(kept_digits).eps) ** 2, 8 * L * torch.finfo(wide.dtype).eps)
     squares = squares.clamp(min=rounding * squares[0])
     squares = squares / squares.mean()
     # v is sigma^2 in parts of the most that it can be, which is that mean / M: so x = squares / v.

@@ -469,9 +469,18 @@ def with_nan(buffer: bool = False) -> Noisy:
     return teacher
 
 
-def train(teacher: nn.Module, **settings: object) -> object:
-    _, generator, decoder = small()
-    return train_generator(teacher, generator, decoder, **{"steps": 1, "batch_size": 4, "rng": seeded()} | settings)
+class NoDecoder(Decoder):
+    def __init__(self) -> None:
+        super().__init__(6, latent=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * math.inf
+
+
+def train(teacher: nn.Module, decoder: Decoder | None = None, **settings: object) -> object:
+    _, generator, usual = small()
+    settings = {"steps": 1, "batch_size": 4, "rng": seeded()} | settings
+    return train_generator(teacher, generator, decoder or usual, **settings)
 
 
 @pytest.mark.parametrize(
@@ -487,6 +496,7 @@ def train(teacher: nn.Module, **settings: object) -> object:
         (lambda: train(Noisy(), classifier=0, alpha=0), "must not be negative, nor all 0, got 0, 0 and 0"),
         (lambda: train(Noisy(), smoothing=1.0), r"smoothing must lie in \[0, 1\), got 1\.0"),
         (lambda: train(Noisy(), lr=1e30, steps=20), "must be finite, but some are NaN or infinite: check teacher and"),
+        (lambda: train(Noisy(), decoder=NoDecoder()), "the decoder loss must be finite"),
         (lambda: classifier_loss(Y, torch.tensor([0, 1, 2])), r"the shape of the labels \(3,\)"),
         (lambda: classifier_loss(NAN, Y), "the teacher's outputs must be finite"),
         (lambda: decoder_loss(Y, Y[:, :2]), r"must give the shape of z \(3, 3\), got \(3, 2\)"),
@@ -502,6 +512,7 @@ def train(teacher: nn.Module, **settings: object) -> object:
         (lambda: ImageGenerator(channels=0), "channels must be at least 1, got 0"),
         (lambda: DenseGenerator(0, 3), "features must be at least 1, got 0"),
         (lambda: Decoder(4, depth=-1), "depth must not be negative, got -1"),
+        (lambda: Decoder(1024)(normal(2, 1, 28, 28)), r"takes x of 1024 numbers each, got the shape \(2, 1, 28, 28\)"),
         (lambda: MLP(4, 3, layers=0), "layers must be at least 1, got 0"),
         (lambda: mlp_student(MLP(4, 3), 101), "the rank must lie in 1 to 100, the number of hidden units, got 101"),
         (lambda: mlp_student(MLP(4, 3), 0), "the rank must lie in 1 to 100"),

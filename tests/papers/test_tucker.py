@@ -126,6 +126,11 @@ def test_without_noise_the_rank_is_that_of_linear_algebra(dtype: torch.dtype) ->
     assert evbmf_rank(torch.ones(6, 6, dtype=dtype)) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_rounding_to_fewer_digits_is_noise_above_which_components_still_rise(dtype: torch.dtype) -> None:
+    assert evbmf_rank(low_rank(20, 50, 3, 0.1).to(dtype)) == 3
+
+
 def test_nothing_has_no_rank_and_one_row_looks_like_noise() -> None:
     assert evbmf_rank(torch.zeros(3, 4)) == 0
     assert evbmf_rank(normal(1, 5)) == 0
