@@ -1,9 +1,10 @@
 """Every data set of the course behind one call: `labkit.data.load("mnist", profile="quick")`.
 
 Importing this is cheap; torch, numpy and the download tools are imported when data are loaded. To add a data set, write
-one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, already split;
-photographs as `Photographs`, from which a lesson cuts patches and `backgrounds`, on which `place` and `digit_scenes`
-put what is to be recognised; vibration as `Bearings`, recordings from which it cuts windows and splits them.
+one module with a `load(profile)` and give it a name in LOADERS. Images with labels come as a `Dataset`, rows of
+features as a `Table`, both already split; photographs as `Photographs`, from which a lesson cuts patches and
+`backgrounds`, on which `place` and `digit_scenes` put what is to be recognised; vibration as `Bearings`, recordings
+from which it cuts windows and splits them.
 `pretrained` is no data set but a network that was trained on one, ImageNet; `resnet20_weights` are those of another.
 """
 
@@ -12,7 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labkit import PROFILES
-from labkit.data import bearings, cifar, faces, image_folders, mnist, omniglot, photos, smallnorb, svhn
+from labkit.data import (
+    bearings,
+    cifar,
+    faces,
+    fashion_mnist,
+    image_folders,
+    mnist,
+    omniglot,
+    photos,
+    smallnorb,
+    svhn,
+    uci,
+)
 from labkit.data.bearing_kinematics import (
     SKF_6205,
     BallBearing,
@@ -23,7 +36,7 @@ from labkit.data.bearing_kinematics import (
 from labkit.data.bearing_simulator import simulate_bearing
 from labkit.data.bearings import simulated_bearings
 from labkit.data.cifar_resnet import TrainedWeights, resnet20_weights
-from labkit.data.dataset import Dataset, Split
+from labkit.data.dataset import Dataset, Rows, Split, Table
 from labkit.data.fetch import DataError, fetch
 from labkit.data.image_folders import ImageFolders, random_crops
 from labkit.data.imagenet import ImageNetModel, pretrained
@@ -50,8 +63,10 @@ __all__ = [
     "Omniglot",
     "Photographs",
     "Recording",
+    "Rows",
     "Scenes",
     "Split",
+    "Table",
     "TrainedWeights",
     "ViewpointSplit",
     "Windows",
@@ -79,26 +94,31 @@ __all__ = [
     "viewpoint_split",
 ]
 
-LOADERS: dict[str, Callable[[str], Dataset | Photographs | Bearings | ImageFolders]] = {
+LOADERS: dict[str, Callable[[str], Dataset | Table | Photographs | Bearings | ImageFolders]] = {
     "bearings": bearings.load,
     "cars196": image_folders.load_cars,
     "cifar10": cifar.load,
     "cub200": image_folders.load_cub,
     "faces": faces.load,
+    "fashion_mnist": fashion_mnist.load,
+    "letter": uci.load_letter,
     "mnist": mnist.load,
     "omniglot": omniglot.load,
+    "pendigits": uci.load_pendigits,
     "photos": photos.load,
+    "shuttle": uci.load_shuttle,
     "smallnorb": smallnorb.load,
     "svhn": svhn.load,
 }
 
 
-def load(name: str, *, profile: str = "quick") -> Dataset | Photographs | Bearings | ImageFolders:
+def load(name: str, *, profile: str = "quick") -> Dataset | Table | Photographs | Bearings | ImageFolders:
     """The data set `name` at the scale of `profile`: "quick" needs no network, "full" and "paper" are the real thing.
 
-    "mnist", "faces" and, not at "quick", "cifar10", "smallnorb" and "svhn" are a `Dataset` of images; "omniglot" (not
-    at "quick") is an `Omniglot`, a `Dataset` that knows alphabets; "cub200" and "cars196" (at "paper" only) are
-    `ImageFolders`; "photos" is `Photographs`; "bearings" is a `Bearings` of recordings, at "quick" simulated ones.
+    "mnist", "faces" and, not at "quick", "cifar10", "fashion_mnist", "smallnorb" and "svhn" are a `Dataset` of images;
+    "omniglot" (not at "quick") is an `Omniglot`, a `Dataset` that knows alphabets; "cub200" and "cars196" (at "paper"
+    only) are `ImageFolders`; "letter", "pendigits" and "shuttle" (not at "quick") are a `Table` of features; "photos"
+    is `Photographs`; "bearings" is a `Bearings` of recordings, at "quick" simulated ones.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

@@ -1,8 +1,8 @@
-"""What a loader gives back: images and labels, with where they come from."""
+"""What a loader gives back: images or rows of features, and labels, with where they come from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,3 +36,34 @@ class Dataset:
     licence: str
     url: str
     classes: tuple[str, ...] = ()  # what label 0, 1, ... stands for, where the set names it
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The training or the test part of a table."""
+
+    features: Tensor  # (N, F) float32
+    labels: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """As a `Dataset`, of rows of features instead of images."""
+
+    train: Rows
+    test: Rows
+    name: str
+    source: str  # one sentence: what these data are and how they came here
+    licence: str
+    url: str
+    classes: tuple[str, ...] = ()  # what label 0, 1, ... stands for, where the set names it
+
+    def standardized(self) -> Table:
+        """Each feature with mean 0 and standard deviation 1 over the training rows; a constant one becomes 0."""
+        mean, deviation = self.train.features.mean(0), self.train.features.std(0, correction=0)  # (F,)
+        deviation = deviation.masked_fill(deviation == 0, 1)
+        train, test = (Rows((part.features - mean) / deviation, part.labels) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)

@@ -30,7 +30,7 @@ class IdxFile(NamedTuple):
     """One of the four official files, packed as published and unpacked as torchvision leaves it."""
 
     gz: Known
-    raw: Known
+    raw: Known | None = None  # where its sum is known
 
 
 def _idx_file(name: str, gz_sha256: str, gz_bytes: int, raw_sha256: str, raw_bytes: int) -> IdxFile:
@@ -101,7 +101,20 @@ def load_embedded() -> Dataset:
 
 
 def load_official(files: Sequence[IdxFile] = FILES, mirrors: Sequence[str] = MIRRORS) -> Dataset:
-    """The four official files, from LABKIT_DATA, the cache or a mirror; each is checked before it is read."""
+    """The four official files of MNIST. Raises DataError as `read_official` does."""
+    train, test = read_official(files, mirrors)
+    return Dataset(
+        train=train,
+        test=test,
+        name="mnist",
+        source="The official MNIST files, checked by their sha256 sums.",
+        licence=LICENCE,
+        url=URL,
+    )
+
+
+def read_official(files: Sequence[IdxFile], mirrors: Sequence[str]) -> tuple[Split, Split]:
+    """The training and the test part in four files, from LABKIT_DATA, the cache or a mirror; each is checked first."""
     arrays = [
         read_idx(
             fetch(
@@ -109,19 +122,12 @@ def load_official(files: Sequence[IdxFile] = FILES, mirrors: Sequence[str] = MIR
                 sha256=file.gz.sha256,
                 bytes=file.gz.bytes,
                 urls=[mirror + Path(file.gz.path).name for mirror in mirrors],
-                also=[file.raw],
+                also=[file.raw] if file.raw else [],
             )
         )
         for file in files
     ]
-    return Dataset(
-        train=_split(*arrays[:2]),
-        test=_split(*arrays[2:]),
-        name="mnist",
-        source="The official MNIST files, checked by their sha256 sums.",
-        licence=LICENCE,
-        url=URL,
-    )
+    return _split(*arrays[:2]), _split(*arrays[2:])
 
 
 def read_idx(path: Path) -> np.ndarray:
