@@ -105,7 +105,9 @@ class Config:
     grown: tuple[str, ...]  # the routings that section 9 trains with them
     growing: str  # the data set on which section 9 trains
     attacked: int  # test images that are attacked
+    leashed: int  # of these, how many are attacked with growing eps
     turned: int  # test images for every affine change
+    fitted: int  # training digits to which linear readouts are fitted
     viewpoints: Training | None = None  # how networks for smallNORB are trained, where they are
     layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (32, 2))  # channels and stride of the backbone for digits
     widened: tuple[tuple[int, int], ...] = ((32, 2), (64, 2), (64, 2))  # channels and stride of that for photographs
@@ -118,28 +120,47 @@ as_published = {
 }
 
 # %%
-config = lab.choose(
-    quick=Config(Training(2, 80, 8, 9, 0.3), {}, (2, 4, 8), ("self",), "digits", attacked=100, turned=150),
-    full=Config(
-        digits=Training(1, 128, 8, 16, 0.3),
-        photographs={"cifar10": Training(4, 100, 8, 16, 0.1)},
-        counts=(2, 4, 8),
-        grown=("self", "dynamic"),
-        growing="digits",
-        attacked=300,
-        turned=500,
-    ),
-    paper=Config(
-        digits=Training(10, 64, 32, 16, 0.3),
-        photographs=as_published,
-        counts=(8, 16, 32),
-        grown=("self", "dynamic", "em"),
-        growing="cifar10",
-        attacked=1344,
-        turned=10000,
-        viewpoints=as_published["svhn"],  # the schedule is the same
-    ),
+quick = Config(
+    digits=Training(2, 100, 6, 9, 0.3),
+    photographs={},
+    counts=(2, 4, 6),
+    grown=("self",),
+    growing="digits",
+    attacked=80,
+    leashed=30,
+    turned=100,
+    fitted=1000,
 )
+
+# %%
+full = Config(
+    digits=Training(1, 128, 8, 16, 0.3),
+    photographs={"cifar10": Training(4, 100, 8, 16, 0.1)},
+    counts=(2, 4, 8),
+    grown=("self", "dynamic"),
+    growing="digits",
+    attacked=300,
+    leashed=150,
+    turned=500,
+    fitted=1600,
+)
+
+# %%
+long = Config(
+    digits=Training(10, 64, 32, 16, 0.3),
+    photographs=as_published,
+    counts=(8, 16, 32),
+    grown=("self", "dynamic", "em"),
+    growing="cifar10",
+    attacked=1344,
+    leashed=600,
+    turned=10000,
+    fitted=10000,
+    viewpoints=as_published["svhn"],  # the schedule is the same
+)
+
+# %%
+config = lab.choose(quick=quick, full=full, paper=long)
 
 # %% [markdown]
 # ## 1 · Invariant or equivariant
@@ -809,7 +830,9 @@ def turned_at_random(x, labels, name):
 
 # %%
 seen = {
-    "train": turned_at_random(digits.train[:1600], digits.train_labels[:1600], "angles for training"),
+    "train": turned_at_random(
+        digits.train[: config.fitted], digits.train_labels[: config.fitted], "angles for training"
+    ),
     "test": turned_at_random(digits.test[:1000], digits.test_labels[:1000], "angles for test"),
 }
 
@@ -907,7 +930,7 @@ lab.claim(
 
 # %%
 some = {
-    "train": (digits.train[:1600], digits.train_labels[:1600]),
+    "train": (digits.train[: config.fitted], digits.train_labels[: config.fitted]),
     "test": (digits.test[:1000], digits.test_labels[:1000]),
 }
 pairs = {part: (x, turned(x, rotation=20.0), labels) for part, (x, labels) in some.items()}
@@ -1286,10 +1309,9 @@ lab.show(
 
 # %%
 eps_range = tuple(round(f * digits.training.eps, 3) for f in (0.5, 1, 2, 4))
-half = config.attacked // 2  # of the victims: enough for a curve
-curves = {r: [attacked("digits", r, "BIM", eps, digits.box, half)[1] for eps in eps_range] for r in routings}
+curves = {r: [attacked("digits", r, "BIM", eps, digits.box, config.leashed)[1] for eps in eps_range] for r in routings}
 lab.record_all({f"leash/{r}/BIM at {eps_range[-1]}": curve[-1] for r, curve in curves.items()}, unit="% success")
-farthest = {r: attacked("digits", r, "FGSM", eps_range[-1], digits.box, half)[1] for r in routings}
+farthest = {r: attacked("digits", r, "FGSM", eps_range[-1], digits.box, config.leashed)[1] for r in routings}
 lab.record_all({f"leash/{r}/FGSM at {eps_range[-1]}": rate for r, rate in farthest.items()}, unit="% success")
 
 # %%
