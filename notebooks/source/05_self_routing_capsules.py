@@ -431,7 +431,7 @@ print([round(share, 4) for share in new(a, u)[0][0, :, 1, 1].tolist()])
 #
 # Parameters and operations on ResNet-20, for one image of 32 x 32 pixels: counted here, and beside it what the paper's poster prints. The number behind a name is that of the capsule layers (for the baselines, which have none, it is always 1). A **MAC** is one multiplication with its addition; we count those of matrix products and convolutions.
 
-# %% tags=["nbval-check-output"]
+# %%
 published = {  # millions of parameters, "FLOPs" in millions: Hahn et al., poster
     ("average", 1): (0.3, 41.3),
     ("convolution", 1): (0.9, 61.0),
