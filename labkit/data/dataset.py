@@ -26,19 +26,6 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Both parts, and what a reader must know to cite and judge them."""
-
-    train: Split
-    test: Split
-    name: str
-    source: str  # one sentence: what these data are and how they came here
-    licence: str
-    url: str
-    classes: tuple[str, ...] = ()  # what label 0, 1, ... stands for, where the set names it
-
-
-@dataclass(frozen=True, eq=False)
 class Rows:
     """The training or the test part of a table."""
 
@@ -50,16 +37,32 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """As a `Dataset`, of rows of features instead of images."""
+class _Described:
+    """Both parts, and what a reader must know to cite and judge them."""
 
-    train: Rows
-    test: Rows
+    train: Split | Rows
+    test: Split | Rows
     name: str
     source: str  # one sentence: what these data are and how they came here
     licence: str
     url: str
     classes: tuple[str, ...] = ()  # what label 0, 1, ... stands for, where the set names it
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(_Described):
+    """Images with labels: both parts, and what a reader must know to cite and judge them."""
+
+    train: Split
+    test: Split
+
+
+@dataclass(frozen=True, eq=False)
+class Table(_Described):
+    """As a `Dataset`, of rows of features instead of images."""
+
+    train: Rows
+    test: Rows
 
     def standardized(self) -> Table:
         """Each feature with mean 0 and standard deviation 1 over the training rows; a constant one becomes 0."""

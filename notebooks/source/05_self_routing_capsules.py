@@ -37,6 +37,7 @@
 # | Attacks that leave the space of images put the networks in the same order as attacks that stay in it | this lesson | 7 |
 # | Capsules withstand rotation, scale, shear and shift better than the baselines (four claims), and self-routing withstands them best of the three routings | paper, review | 8 |
 # | More capsules make self-routing more robust | paper | 9 |
+# | Capsules recognise toys from new viewpoints better than the baselines, self-routing best (at `paper` only) | paper | 9 |
 
 # %% [markdown]
 # ## How this notebook works
@@ -670,7 +671,7 @@ lab.record("rounds/entropy", torch.special.entr(b.softmax(1)).sum(1).mean(), uni
 
 # %%
 lab.tell(
-    "In the third round the entropy is {rounds/entropy:.3f} nats, where even weights would have 2.303. The votes for one class are small (the matrices begin small, see section 10, and each of many lower capsules adds a little), so their products with a pose, which decide, are smaller still. As long as this is near the maximum, `dynamic` hardly routes at all. Keep it in mind when it does well or badly below: agreement can take neither credit nor blame."
+    "In the third round the entropy is {rounds/entropy:.3f} nats, where even weights would have 2.303. A likely reason, which this lesson does not test: the matrices begin small (section 10), so votes are small, and their products with a pose, which decide, are smaller still. As long as the entropy is near the maximum, `dynamic` hardly routes at all. Keep it in mind when it does well or badly below: agreement can take neither credit nor blame."
 )
 
 # %%
