@@ -93,6 +93,38 @@ def _inside(walls: np.ndarray, cell: Cell, move: np.ndarray) -> Cell | None:
     return None
 
 
+def optimal_q(
+    walls: np.ndarray,
+    *,
+    gamma: float,
+    random_moves: float = 0.0,
+    goal_reward: float = 1000.0,
+    bump_reward: float = -1.0,
+) -> np.ndarray:
+    """Q* of a `Maze` with these settings by value iteration, (size^2, 4): what the best agent would expect.
+
+    State row * size + column, as the maze numbers them. Rows of walls, and of the goal, where an episode ends, are 0.
+    Values are those of episodes without a limit, to 1e-9. Raises ValueError for gamma outside [0, 1), or as `Maze`.
+    """
+    walls = _checked(walls, 2, random_moves, 1)
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma must lie in [0, 1), got {gamma}")
+    size = len(walls)
+    cells = np.argwhere(~walls)[:-1]  # (N, 2), all but the goal, which is the last
+    ahead = cells[:, None] + MOVES  # (N, 4, 2)
+    bumped = np.pad(walls, 1, constant_values=True)[ahead[..., 0] + 1, ahead[..., 1] + 1]
+    ahead = np.where(bumped[..., None], cells[:, None], ahead)
+    rewards = np.where((ahead == size - 1).all(-1), goal_reward, np.where(bumped, bump_reward, 0.0))
+    states, following = cells @ (size, 1), ahead @ (size, 1)  # numbers
+    q, change = np.zeros((size**2, len(MOVES))), np.inf
+    while change > 1e-9 * (1 - gamma):
+        chosen = rewards + gamma * q.max(1)[following]  # (N, 4), of a move that is not random
+        new = (1 - random_moves) * chosen + random_moves * chosen.mean(1, keepdims=True)
+        change = np.abs(new - q[states]).max()
+        q[states] = new
+    return q
+
+
 # ---- what is seen ---------------------------------------------------------------------------------------------------
 
 

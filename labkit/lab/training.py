@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -109,3 +110,31 @@ def _restore(path: Path, parts, generator) -> dict[str, list[float]]:
         part.load_state_dict(state[name])
     generator.set_state(state["generator"])
     return state["history"]
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> object: ...
+
+
+def in_stretches(
+    work: Callable[[int], object], trained: Stateful, stops: Sequence[int], checkpoint: Path | None = None
+) -> None:
+    """Call work(stop) for each stop in turn, and keep the state of what it trains: for what `fit` does not train.
+
+    With `checkpoint`, a safetensors file, the state is written there after each stop, and a second call goes on behind
+    the last one. Raises ValueError for a checkpoint that is damaged, or was made with other stops.
+    """
+    stops, done = list(stops), 0
+    if checkpoint is not None and checkpoint.exists():
+        kept = load(checkpoint)
+        if set(kept) != {"stops", "done", "state"} or kept["stops"] != stops:
+            raise ValueError(
+                f"{checkpoint} is the checkpoint of another training: delete it to train from the beginning"
+            )
+        trained.load_state_dict(kept["state"])
+        done = kept["done"]
+    for count, stop in enumerate(stops[done:], done + 1):
+        work(stop)
+        if checkpoint is not None:
+            save(checkpoint, {"stops": stops, "done": count, "state": trained.state_dict()})

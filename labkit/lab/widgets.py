@@ -12,7 +12,12 @@ import numpy as np
 
 
 def png(image: Any, *, scale: int = 8) -> bytes:
-    """An image in [0, 1], enlarged `scale` times, as PNG bytes; (H, W) is grey, ink dark on white, (H, W, 3) is not."""
+    """An image in [0, 1], enlarged `scale` times, as PNG bytes; (H, W) is grey, ink dark on white, (H, W, 3) is not.
+
+    Bytes, such as `labkit.lab.figures.as_png` makes of a figure, are a PNG already.
+    """
+    if isinstance(image, bytes):
+        return image
     array = np.asarray(image, dtype=float)
     if array.ndim != 2 and array.shape[2:] != (3,):
         raise ValueError(f"an image of shape (H, W) or (H, W, 3) is needed, got shape {array.shape}")

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import shortest_path as shortest_by_scipy
 
 import labkit.data
 from labkit.data.dataset import Split
-from labkit.envs.maze import DigitImages, Maze, VectorMaze, distances, draw_walls, shortest_path
+from labkit.envs.maze import DigitImages, Maze, VectorMaze, distances, draw_walls, optimal_q, shortest_path
 
 UP, RIGHT, DOWN, LEFT = range(4)
 
@@ -98,6 +98,44 @@ def test_walls_that_hardly_ever_leave_a_way_are_not_drawn_for_ever(monkeypatch: 
     monkeypatch.setattr("labkit.envs.maze.DRAWN_AT_MOST", 3)
     with pytest.raises(ValueError, match="no way through 3 mazes"):
         draw_walls(rng(), density=0.8)
+
+
+def test_where_moves_are_certain_a_value_is_the_discounted_reward_at_the_end_of_a_shortest_way() -> None:
+    walls = draw_walls(rng())
+    left = distances(walls, (9, 9))  # moves
+    values = optimal_q(walls, gamma=0.9, goal_reward=10.0, bump_reward=-0.1).max(1).reshape(10, 10)
+    reached = left > 0
+    np.testing.assert_allclose(values[reached], 10 * 0.9 ** (left[reached] - 1), atol=1e-8)
+    assert (values[walls] == 0).all()
+    assert values[9, 9] == 0
+
+
+def test_a_bump_costs_its_reward_and_a_move_of_time() -> None:
+    q = optimal_q(np.zeros((3, 3), dtype=bool), gamma=0.5, goal_reward=8.0, bump_reward=-1.0)
+    assert q[0].tolist() == pytest.approx([-1 + 0.5, 0.5 * 2, 0.5 * 2, -1 + 0.5])  # V of the start: 8 / 2 ** 3 = 1
+    assert q[5].tolist() == pytest.approx([0.5 * 4, -1 + 0.5 * 8, 8, 0.5 * 4])
+
+
+def test_where_moves_are_random_values_are_the_mean_returns_of_whoever_follows_them() -> None:
+    walls, gamma = draw_walls(rng(), size=4, density=0.2), 0.9
+    settings = {"random_moves": 0.3, "goal_reward": 1.0, "bump_reward": -0.2}
+    q = optimal_q(walls, gamma=gamma, **settings)
+    env = Maze(walls, max_steps=200, **settings)
+    returns = []
+    for seed in range(2000):
+        (state, _), total, discount, done = env.reset(seed=seed), 0.0, 1.0, False
+        while not done:
+            state, reward, terminated, truncated, _ = env.step(int(q[state].argmax()))
+            total, discount, done = total + discount * reward, discount * gamma, terminated or truncated
+        returns.append(total)
+    assert np.mean(returns) == pytest.approx(q[0].max(), abs=4 * np.std(returns) / len(returns) ** 0.5)
+
+
+def test_values_need_a_discount_and_a_maze_with_a_way() -> None:
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\), got 1"):
+        optimal_q(np.zeros((3, 3)), gamma=1)
+    with pytest.raises(ValueError, match="there is no way"):
+        optimal_q(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]), gamma=0.9)
 
 
 # ---- one maze -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 
 from labkit.lab import checkpoint as checkpoints
 from labkit.lab.checkpoint import load, save
-from labkit.lab.training import fit
+from labkit.lab.training import fit, in_stretches
 
 History = dict[str, list[float]]
 
@@ -453,3 +453,57 @@ def test_a_damaged_checkpoint_is_refused(checkpoint) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     with pytest.raises(ValueError, match="is damaged, or no checkpoint"):
         train_on(checkpoint)
+
+
+# ---- what is trained in stretches -----------------------------------------------------------------------------------
+
+
+class Counter:
+    """Adds up what it is told, and keeps the sum in a tensor."""
+
+    def __init__(self) -> None:
+        self.sum = torch.zeros(1)
+
+    def add(self, stop: int) -> None:
+        self.sum += stop
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self.sum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sum = state["sum"]
+
+
+def test_stretches_follow_one_another_and_need_no_checkpoint() -> None:
+    counter, seen = Counter(), []
+    in_stretches(seen.append, counter, [10, 20, 30])
+    assert seen == [10, 20, 30]
+
+
+def test_a_second_call_goes_on_behind_the_last_stretch_that_was_kept(tmp_path: Path) -> None:
+    def interrupted(stop: int) -> None:
+        if stop == 100:
+            raise KeyboardInterrupt
+        first.add(stop)
+
+    first, second, seen = Counter(), Counter(), []
+    with pytest.raises(KeyboardInterrupt):
+        in_stretches(interrupted, first, [1, 10, 100, 1000], tmp_path / "kept")
+
+    def work(stop: int) -> None:
+        seen.append(stop)
+        second.add(stop)
+
+    in_stretches(work, second, [1, 10, 100, 1000], tmp_path / "kept")
+    assert seen == [100, 1000]
+    assert second.sum.item() == 1111
+    in_stretches(pytest.fail, Counter(), [1, 10, 100, 1000], tmp_path / "kept")  # nothing is left to do
+
+
+def test_stretches_refuse_the_checkpoint_of_another_training(tmp_path: Path) -> None:
+    in_stretches(Counter().add, Counter(), [1, 2], tmp_path / "kept")
+    with pytest.raises(ValueError, match="the checkpoint of another training"):
+        in_stretches(Counter().add, Counter(), [1, 3], tmp_path / "kept")
+    save(tmp_path / "other", {"weights": torch.zeros(2)})
+    with pytest.raises(ValueError, match="the checkpoint of another training"):
+        in_stretches(Counter().add, Counter(), [1, 3], tmp_path / "other")

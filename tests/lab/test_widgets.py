@@ -48,6 +48,10 @@ def test_an_image_in_colour_keeps_its_colours() -> None:
     assert shown[0].tolist() == [[255, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]]
 
 
+def test_a_png_stays_as_it_is() -> None:
+    assert png(b"a figure") == b"a figure"
+
+
 @pytest.mark.parametrize("shape", [(784,), (3, 28, 28), (28, 28, 4), (1, 28, 28, 3), ()])
 def test_what_is_no_single_image_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(
