@@ -1169,6 +1169,11 @@ MINIBATCHES = Exercise(
             "The minibatches begin at the start of the episode: reverse the steps first, flip(0).",
         ),
         Mistake(
+            "pieces-in-order-of-time",
+            lambda steps, filling, size: paper.backward_minibatches(steps, filling, size).flip(1),
+            "Each piece is in the order of time: within a piece, too, the last step comes first, so reverse the whole.",
+        ),
+        Mistake(
             "wrong-axis-reversed",
             _minibatches_with(
                 turn=lambda steps: steps.flip(-1), fill=lambda steps, filling, missing: filling.flip(-1)[:missing]

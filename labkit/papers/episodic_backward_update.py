@@ -163,9 +163,9 @@ def backward_targets_batched(
 def backward_minibatches(steps: Tensor, filling: Tensor, size: int) -> Tensor:
     """What belongs to the steps of an episode (T, ...), from its end to its start: (M, size, ...), M = ceil(T / size).
 
-    The last minibatch is filled up with another episode, `filling` (F, ...), from its end as well, as in the published
-    code. `EBUAgent` cuts observations, actions and targets like this. Raises ValueError for a size below 1, an episode
-    without a step, or a filling that is too short.
+    The last minibatch is filled up with another episode, `filling` (F, ...), as in the published code; from its end is
+    our choice. `EBUAgent` cuts observations, actions and targets like this. Raises ValueError for a size below 1, an
+    episode without a step, or a filling that is too short.
     """
     count = math.ceil(len(steps) / size) if size >= 1 else 0  # M
     missing = count * size - len(steps)
@@ -242,10 +242,10 @@ class AdaptiveEBU(EBUAgent):
     """K learners with diffusion factors of their own learn from one replay; the best one's weights go to all.
 
     All train on the same steps, with targets by their own target networks. One learner acts for a whole episode, in
-    turn, and its score is the mean return of its episodes. After `select_every` steps in the environment, at the end of
-    an episode, the networks and target networks of all become copies of those with the best score, and scores begin
-    anew. There is no published code: that learners start alike and act in turn, the period, the mean, and that each
-    keeps the state of its optimizer are our choices. `q_values` are those of the learner that leads at the time.
+    turn, and its score is the mean return of its episodes. After `select_every` steps in the environment or more, as
+    soon as each has a score, the networks and target networks of all become copies of those with the best, and scores
+    begin anew. There is no published code: that learners start alike and act in turn, the period, the mean, and that
+    each keeps the state of its optimizer are our choices. `q_values` are those of the learner that leads at the time.
     Raises ValueError for no betas, or one outside [0, 1].
     """
 
@@ -298,7 +298,7 @@ class AdaptiveEBU(EBUAgent):
     def end_episode(self, total: float) -> None:
         actor = self.learners.index(self.learner)
         self.scores[actor].append(total)
-        if self.steps - self.selected_at >= self.select_every:
+        if self.steps - self.selected_at >= self.select_every and all(self.scores):
             self._select()
         self.learner = self.learners[(actor + 1) % len(self.learners)]
 

@@ -618,6 +618,16 @@ def test_adaptive_ebu_has_eleven_betas_that_act_in_turn_and_all_become_the_best(
     assert adaptive.learner is adaptive.learners[1]
 
 
+def test_adaptive_ebu_selects_only_when_each_learner_has_a_score() -> None:
+    adaptive = agent(AdaptiveEBU, betas=(0.0, 0.5, 1.0), select_every=10)
+    for total, scores in ((5.0, [[5.0], [], []]), (1.0, [[5.0], [1.0], []])):
+        adaptive.steps += 100  # far more than select_every
+        adaptive.end_episode(total)
+        assert adaptive.scores == scores
+    adaptive.end_episode(7.0)
+    assert (adaptive.leader, adaptive.scores) == (2, [[], [], []])
+
+
 KINDS = [
     (DQNAgent, {}),
     (DQNAgent, {"n_steps": 3}),
