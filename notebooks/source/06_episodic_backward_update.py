@@ -1386,7 +1386,14 @@ for reading, episode_counts in {
 # %% [markdown]
 # The sweep needs five in both, and uniform draws more: five times as many in one, two and a half times in the other.
 #
-# **Which episodes are drawn?** The code draws two indices with `choice(range(5, n - 3), 2)` of $n$ finished episodes: the first five and the last three are never drawn, both draws may be the same, and fewer than nine episodes are an error. Later the memory is full and written over in a circle, but episodes are still counted by place in memory, so "first" and "last" lose their meaning, and one episode is half old and half new. `EpisodeReplay` keeps whole episodes and draws each with equal probability. Does leaving out the latest matter? What is new is learned a few episodes later. We have not measured what that costs.
+# **Which episodes are drawn?** The code draws two numbers of $n$ finished episodes by `choice(range(5, n - 3), 2)`. How many can be drawn at all?
+
+# %% tags=["nbval-check-output"]
+for n in (8, 9, 20, 100):
+    print(f"{n} finished episodes: {len(range(5, n - 3))} can be drawn")
+
+# %% [markdown]
+# The first five and the last three never are; with eight or fewer the draw is an error; with nine it is the same episode twice. Later the memory is full and written over in a circle, but episodes are still counted by place in memory, so "first" and "last" lose their meaning, and one episode is half old and half new. `EpisodeReplay` keeps whole episodes and draws each with equal probability. Leaving out the latest means that what is new is learned a few episodes later; we have not measured what that costs.
 #
 # **The first three steps of each episode are dropped** there, as they fill the stack of frames. (Atari games begin with up to 30 idle steps anyhow.) In a maze without walls, sweep 200 episodes without their first three steps; once of random play, once of an agent that walks straight to the goal. What is the start thought to be worth?
 
