@@ -9,8 +9,8 @@ detail open, its authors' code decides; "published" below means that code. Notat
 
 The teacher M stays as it is. The generator G learns to make x that M takes for y, and from which a decoder can tell z:
 read as autoencoders, x is the code of y and z; read as a GAN, M and the decoder are the critics. Students are the
-teacher with some layers compressed by Tucker-2 (module `tucker`), trained by `relational_distillation.kd_loss` with
-temperature 1 to answer to x as the teacher does. A torch.Generator is called `rng` here, since `generator` is G.
+teacher with some layers compressed by Tucker-2 (module `tucker`), trained by `distillation_loss` to answer to x as the
+teacher does. A torch.Generator is called `rng` here, since `generator` is G.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from labkit.papers.tucker import (  # noqa: F401 - all of the paper can be had f
     compress,
     evbmf_rank,
     evbmf_ranks,
+    three_convolutions,
     tucker2_conv,
+    tucker2_cost,
     tucker2_linear,
 )
 
@@ -293,6 +295,25 @@ def draw_data(
     x = torch.cat([generator(*part) for part in zip(y.split(1024), z.split(1024), strict=True)])
     generator.train(mode)
     return x, y
+
+
+# ---- training a student ---------------------------------------------------------------------------------------------
+
+
+def distillation_loss(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tensor:
+    """KL(softmax(M(x)) || softmax(S(x))) in nats, mean over the batch of x, (B, ...) -> scalar.
+
+    The teacher answers in evaluation mode, in which it is left, and learns nothing; the student works in its own mode.
+    Where the same x come again and again, keep the teacher's answers: `relational_distillation.kd_loss` of both logits
+    with temperature 1 is the same. Raises ValueError where student and teacher have different numbers of outputs.
+    """
+    teacher.eval()
+    with torch.no_grad():
+        wanted = teacher(x).softmax(1)  # (B, classes)
+    found = student(x).log_softmax(1)
+    if found.shape != wanted.shape:
+        raise ValueError(f"student and teacher must answer alike, got {tuple(found.shape)} and {tuple(wanted.shape)}")
+    return F.kl_div(found, wanted, reduction="batchmean")
 
 
 # ---- teachers and their students ------------------------------------------------------------------------------------

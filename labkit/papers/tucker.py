@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 
 import tensorly
 import torch
+import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
@@ -88,6 +89,39 @@ def evbmf_ranks(weight: Tensor) -> Ranks:
 
 
 # ---- layers ---------------------------------------------------------------------------------------------------------
+
+
+def three_convolutions(
+    x: Tensor,
+    core: Tensor,
+    U_i: Tensor,
+    U_o: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: int = 0,
+) -> Tensor:
+    """A convolution of x with the kernel that core and factors stand for, without making it. Kim et al., section 3.1.
+
+    Images (B, C_i, H, W) become (B, C_o, H', W'), as by one convolution with the kernel (C_o, C_i, k, k), the bias
+    (C_o), stride and padding, through a core (r_o, r_i, k, k), U_i (C_i, r_i) and U_o (C_o, r_o). `tucker2_conv`
+    computes this, in layers.
+    """
+    h = F.conv2d(x, U_i.T[:, :, None, None])  # (B, r_i, H, W)
+    h = F.conv2d(h, core, stride=stride, padding=padding)  # (B, r_o, H', W')
+    return F.conv2d(h, U_o[:, :, None, None], bias)  # (B, C_o, H', W')
+
+
+def tucker2_cost(channels: tuple[int, int], k: int, ranks: Ranks, pixels: tuple[int, int]) -> tuple[int, int]:
+    """Parameters of the three convolutions in place of one with k x k weights and a bias, and multiply-adds an image.
+
+    `channels` are (C_i, C_o), `ranks` (r_i, r_o), and `pixels` those of one channel before and after the convolution.
+    The first of the three works on the pixels before it, the others on those after. Adding the bias is no multiply-add.
+    Raises ValueError for ranks outside of 1 ... C_i and 1 ... C_o. Kim et al., section 3.1.
+    """
+    _require_ranks(ranks, *channels)
+    (C_i, C_o), (r_i, r_o), (before, after) = channels, ranks, pixels
+    first, second, third = C_i * r_i, r_i * r_o * k**2, r_o * C_o
+    return first + second + third + C_o, first * before + (second + third) * after
 
 
 def tucker2_conv(conv: nn.Conv2d, ranks: Ranks | None = None) -> nn.Sequential:
@@ -172,13 +206,8 @@ def _tucker2(weight: Tensor, ranks: Ranks | None) -> tuple[Tensor, Tensor, Tenso
     """
     _require_finite(weight, "the weights")
     ranks = evbmf_ranks(weight) if ranks is None else ranks
-    if not (isinstance(ranks, tuple | list) and [type(rank) for rank in ranks] == [int, int]):
-        raise TypeError(f"ranks must be a pair of integers (in, out), got {ranks!r}")
-    (r_i, r_o), (C_o, C_i) = ranks, weight.shape[:2]
-    if not (1 <= r_i <= C_i and 1 <= r_o <= C_o):
-        raise ValueError(
-            f"the ranks (in, out) must lie in 1 to {C_i} and 1 to {C_o}, the numbers of channels, got {tuple(ranks)}"
-        )
+    _require_ranks(ranks, weight.shape[1], weight.shape[0])
+    r_i, r_o = ranks
     W = weight.detach().double().cpu()
     start = [_leading_vectors(W, mode, rank).numpy() for mode, rank in ((0, r_o), (1, r_i))]
     with tensorly.backend_context("numpy", local_threadsafe=True), warnings.catch_warnings():
@@ -209,6 +238,15 @@ def _filled(layers: nn.Sequential, weights: list[Tensor], bias: Tensor | None) -
 def _require_finite(x: Tensor, what: str) -> None:
     if not x.isfinite().all():
         raise ValueError(f"{what} must be finite, but some are NaN or infinite: train or load the model again")
+
+
+def _require_ranks(ranks: Ranks, C_i: int, C_o: int) -> None:
+    if not (isinstance(ranks, tuple | list) and [type(rank) for rank in ranks] == [int, int]):
+        raise TypeError(f"ranks must be a pair of integers (in, out), got {ranks!r}")
+    if not (1 <= ranks[0] <= C_i and 1 <= ranks[1] <= C_o):
+        raise ValueError(
+            f"the ranks (in, out) must lie in 1 to {C_i} and 1 to {C_o}, the numbers of channels, got {tuple(ranks)}"
+        )
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:

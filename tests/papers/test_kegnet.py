@@ -24,6 +24,7 @@ from labkit.papers.kegnet import (
     classifier_loss,
     compress,
     decoder_loss,
+    distillation_loss,
     diversity_loss,
     draw_data,
     draw_inputs,
@@ -456,6 +457,36 @@ def test_data_of_a_trained_generator_teach_a_compressed_student_to_answer_as_its
     assert kd_loss(student(unseen), wanted, 1).item() < 0.2 * before
 
 
+# ---- a student's loss -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_distillation_loss_is_that_of_a_teacher_in_evaluation_mode_and_a_student_in_its_own(mode: bool) -> None:
+    teacher, student = made(3, lambda: (Noisy(), Noisy()))
+    teacher.train()
+    student.train(mode)
+    student[3].p = 0.0
+    before, x = state(teacher.eval()), normal(7, 6).float()
+    wanted = kd_loss(copy.deepcopy(student)(x), teacher(x), 1)
+    torch.testing.assert_close(distillation_loss(student, teacher.train(), x), wanted)
+    assert state(teacher) == before
+    assert student.training == mode
+
+
+def test_only_the_student_learns_from_the_distillation_loss() -> None:
+    teacher, student = made(3, lambda: (Noisy(), Noisy()))
+    distillation_loss(student, teacher, normal(7, 6).float()).backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_a_student_that_answers_as_its_teacher_has_no_distillation_loss_however_certain_both_are() -> None:
+    teacher = nn.Linear(6, 3)
+    with torch.no_grad():
+        teacher.weight.mul_(1e4)
+    assert distillation_loss(copy.deepcopy(teacher), teacher, normal(7, 6).float()).item() == 0
+
+
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
 Y = torch.eye(3)
@@ -499,6 +530,7 @@ def train(teacher: nn.Module, decoder: Decoder | None = None, **settings: object
         (lambda: train(Noisy(), decoder=NoDecoder()), "the decoder loss must be finite"),
         (lambda: classifier_loss(Y, torch.tensor([0, 1, 2])), r"the shape of the labels \(3,\)"),
         (lambda: classifier_loss(NAN, Y), "the teacher's outputs must be finite"),
+        (lambda: distillation_loss(nn.Linear(3, 2), nn.Linear(3, 1), Y), r"answer alike, got \(3, 2\) and \(3, 1\)"),
         (lambda: decoder_loss(Y, Y[:, :2]), r"must give the shape of z \(3, 3\), got \(3, 2\)"),
         (lambda: diversity_loss(Y, Y[:2]), r"of one batch that is not empty, got \(3, 3\) and \(2, 3\)"),
         (lambda: diversity_loss(Y[0], Y), r"z must be \(B, latent\) .* got \(3,\) and \(3, 3\)"),
@@ -526,6 +558,9 @@ def test_bad_input_is_refused_in_one_sentence(call: Callable[[], object], messag
         call()
 
 
-@pytest.mark.parametrize("name", ["evbmf_rank", "evbmf_ranks", "tucker2_conv", "tucker2_linear", "compress"])
+@pytest.mark.parametrize(
+    "name",
+    ["evbmf_rank", "evbmf_ranks", "tucker2_conv", "tucker2_linear", "three_convolutions", "tucker2_cost", "compress"],
+)
 def test_what_compresses_a_teacher_can_be_imported_from_here_too(name: str) -> None:
     assert getattr(kegnet, name) is getattr(tucker, name)

@@ -13,8 +13,17 @@ import tensorly
 import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.papers.tucker import compress, evbmf_rank, evbmf_ranks, tucker2_conv, tucker2_linear
+from labkit.papers.tucker import (
+    compress,
+    evbmf_rank,
+    evbmf_ranks,
+    three_convolutions,
+    tucker2_conv,
+    tucker2_cost,
+    tucker2_linear,
+)
 from tests.tensors import normal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -175,6 +184,31 @@ def test_three_convolutions_1x1_kxk_1x1_have_the_parameters_of_the_formula() -> 
     assert count(nn.Sequential(first, core, last)) == 16 * 7 + 7 * 11 * 25 + 11 * 120 + 120
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"stride": 2, "padding": 1}, {"stride": 3, "padding": 2, "bias": False}, {"k": 1}], ids=str
+)
+def test_three_convolutions_compute_what_the_layers_do_and_what_one_convolution_does(settings: dict) -> None:
+    layer = conv(**settings)
+    layers = tucker2_conv(layer, (3, 5))
+    first, core, last = (part.weight for part in layers)
+    x, window = normal(2, 6, 9, 11).float(), (layer.stride[0], layer.padding[0])
+    found = three_convolutions(x, core, first[:, :, 0, 0].T, last[:, :, 0, 0], layer.bias, *window)
+    torch.testing.assert_close(found, layers(x))
+    torch.testing.assert_close(found, nn.functional.conv2d(x, kernel(layers).float(), layer.bias, *window))
+
+
+@pytest.mark.parametrize(
+    ("settings", "ranks"), [({}, (4, 7)), ({"stride": 2, "padding": 1}, (1, 3)), ({"k": 1}, (6, 16))]
+)
+def test_the_cost_is_that_of_the_layers(settings: dict, ranks: tuple[int, int]) -> None:
+    layer = conv(**settings)
+    layers = tucker2_conv(layer, ranks)
+    with FlopCounterMode(display=False) as counter:
+        out = layers(torch.zeros(1, 6, 9, 11))
+    found = tucker2_cost((6, 16), layer.kernel_size[0], ranks, (9 * 11, out[0, 0].numel()))
+    assert found == (count(layers), counter.get_total_flops() / 2)
+
+
 def test_the_factors_are_orthonormal() -> None:
     first, _, last = tucker2_conv(conv(), (4, 7))
     U_i, U_o = first.weight[:, :, 0, 0].T, last.weight[:, :, 0, 0]
@@ -311,6 +345,7 @@ def broken() -> nn.Sequential:
         (lambda: tucker2_conv(conv(), (3, 17)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(3, 17\)"),
         (lambda: tucker2_conv(conv(), (0, 4)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(0, 4\)"),
         (lambda: tucker2_conv(conv(), (3, -1)), ValueError, r"got \(3, -1\)"),
+        (lambda: tucker2_cost((6, 16), 5, (7, 4), (9, 4)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(7, 4\)"),
         (lambda: tucker2_conv(conv(), 3), TypeError, r"ranks must be a pair of integers \(in, out\), got 3"),
         (lambda: tucker2_conv(conv(), (3, 4.0)), TypeError, r"a pair of integers \(in, out\), got \(3, 4.0\)"),
         (lambda: tucker2_conv(nn.Conv2d(6, 6, 3, groups=3)), ValueError, "grouped .* not supported, got groups=3"),
