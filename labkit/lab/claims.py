@@ -56,7 +56,11 @@ def count(recorded: Mapping[str, int] | None) -> str:
 
 
 def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str:
-    """A Markdown table: every claim of this run, its evidence, and how often it held over the seeds of each profile."""
+    """A Markdown table: every claim of this run, its evidence, and how often it held over the seeds of each profile.
+
+    Claims that were only tested at other profiles follow, so that no verdict is missing because this run was small.
+    """
+    claims = list(claims)
     elsewhere = [recorded_elsewhere(other, lesson) for other in labkit.PROFILES]
     head = ["claim", "source", f"here (`{profile}`)", "evidence here", *(f"at `{other}`" for other in labkit.PROFILES)]
     rows = [head, ["---"] * len(head)]
@@ -65,4 +69,7 @@ def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str
         here = f"**{verdict(claim['holds'])}**"
         why = f"<br>{claim['reason']}" if claim["reason"] else ""
         rows.append([claim["text"], claim["source"], here, evidence(claim["evidence"]) + why, *counts])
+    tested = {claim["text"] for claim in claims}
+    for text in dict.fromkeys(text for recorded in elsewhere for text in recorded if text not in tested):
+        rows.append([text, "-", "not tested", "-", *(count(recorded.get(text)) for recorded in elsewhere)])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -291,6 +291,17 @@ def test_the_table_says_where_else_each_claim_was_seen_to_hold(lab, shown, basel
     ]
 
 
+def test_claims_that_were_tested_at_other_profiles_alone_follow_in_the_table(lab, shown, baselines: Path) -> None:
+    counts = {"also here": {"holds": 5, "runs": 5}, "only there": {"holds": 4, "runs": 5}}
+    (baselines / "full.json").write_text(json.dumps({"lessons": {LESSON: {"claims": counts}}}))
+    lab.claim("also here", holds=False, evidence={"AE": 1}, source="review")
+    lab.claims_table()
+    assert rows(shown[-1]) == [
+        ["also here", "review", "**✘ does not hold**", "AE 1", "not run", "✔ holds (5 of 5 seeds)", "not run"],
+        ["only there", "-", "not tested", "-", "not run", "varies: 4 of 5 seeds", "not run"],
+    ]
+
+
 def test_the_last_record_of_a_claim_stands_in_the_table(lab, shown, baselines: Path) -> None:
     lab.claim("It holds.", holds=True, evidence={"AE": 1}, source="review")
     lab.claim("It holds.", holds=False, evidence={"AE": 2}, source="review")
