@@ -1365,10 +1365,10 @@ for name, game in (config.games or {}).items():
     figure, ax = panels(width=5)
     for label in ("EBU", "1-step DQN"):
         values = scores[name, label]
-        ax.plot(game.every * np.arange(1, len(values) + 1), values, marker="o", label=label)
+        ax.plot(game.every * np.arange(1, len(values) + 1) / 1000, values, marker="o", label=label)
     ax.axhline(lab.metrics[f"{name}/random play"], color="black", linewidth=0.8)
     ax.axhline(lab.metrics[f"{name}/best single action"], color="black", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="decisions", ylabel="points per game", title=name, ylim=(0, None))
+    ax.set(xlabel="thousands of decisions", ylabel="points per game", title=name, ylim=(0, None))
     ax.legend(frameon=False)
     lab.show(
         figure,
