@@ -801,7 +801,7 @@ lab.show(
 image_choices(
     memory_picture,
     {"row": complete, "updates": list(range(1, 61)), "beta": [0.0, 0.25, 0.5, 0.75, 0.9, 1.0]},
-    width=640,
+    width=480,
     scale=12,
 )
 
