@@ -203,7 +203,7 @@ config = lab.choose(quick=quick, full=full, paper=as_published)
 # | **KD** with a temperature | the probabilities of all classes | its features | 2015 |
 # | **hints** (FitNets) | the features of a hidden layer, up to a learned linear map | the rest | 2015 |
 # | **attention transfer** | *where* a layer is active | what is active there | 2017 |
-# | born-again networks, label refinery | as KD, with a student of the teacher's size | | 2018 |
+# | born-again networks, label refinery | as in KD, but the student is as large as the teacher | its features | 2018 |
 # | **RKD-D** | the *ratios of distances* among the images of a batch | where its embeddings lie, their unit, their number of dimensions | 2019 |
 # | **RKD-A** | the *angles* among them | the same | 2019 |
 #
@@ -434,7 +434,7 @@ for name, points in changes.items():
 #
 # ### Move the points
 #
-# In Jupyter, move the student's corners A, B and C. Each slider is one coordinate. Left you see both triangles; in the middle $\psi_D$ of the three sides, on the right $\psi_A$ at the three corners, and above them the two losses. Try: make both losses 0 with a triangle that is not the teacher's. Put two corners onto each other. Put all three onto a line. Below is the same picture where the sliders start, without a kernel.
+# In Jupyter, move the student's corners A, B and C. Each slider is one coordinate. Left you see both triangles; in the middle $\psi_D$ of the three sides, on the right $\psi_A$ at the three corners, and above them the two losses. Try: make both losses 0 with a triangle that is smaller than the teacher's, or turned, or its mirror image. Put two corners onto each other. Put all three onto a line. Below is the same picture where the sliders start, without a kernel.
 
 
 # %%
@@ -636,11 +636,8 @@ else:
 
 # %%
 lab.record("teacher/error", error(teacher), unit="% of the test images")
-size = {
-    "teacher": teacher,
-    "student": build(config.student, x_train, 10),
-}
-lab.record_all({f"{who}/parameters": sum(p.numel() for p in net.parameters()) for who, net in size.items()})
+both = {"teacher": teacher, "student": build(config.student, x_train, 10)}
+lab.record_all({f"{who}/parameters": sum(p.numel() for p in net.parameters()) for who, net in both.items()})
 
 # %% [markdown]
 # The weights of the losses are those of others, none is tuned here: KD with $\tau = 4$, $\alpha = 0.9$; hints 100, attention 1000 (for each of two layers), RKD-D 25 and RKD-A 50, all as in RepDistiller. The hint is given at the middle layer; the embeddings are the last layer before the logits.
@@ -1170,11 +1167,11 @@ def evidence(*names):
 
 # %%
 lab.claim(
-    "A student of RKD, without labels, finds more of unseen classes than the same student trained by triplets with labels (recall@1; the better of RKD-DA with and without l2 against the better of triplets with and without).",
+    "A student of RKD, without labels, finds more of unseen classes than the same network trained by triplets, with labels.",
     holds=max(first("RKD-DA"), first("RKD-DA, l2")) > max(first("triplets"), first("triplets, l2")),
     evidence=evidence("RKD-DA", "RKD-DA, l2", "triplets", "triplets, l2"),
     source="paper",
-    reason="Published on birds, cars and products, with networks that were trained on ImageNet before. From scratch, and with many classes, labels may tell a small student more than the shape of a cloud that it cannot copy.",
+    reason="Compared is the better of the two students of each kind, with and without l2. Published on birds, cars and products, with networks that were trained on ImageNet before. From scratch, and with many classes, labels may tell a small student more than the shape of a cloud that it cannot copy.",
 )
 lab.claim(
     "A student of RKD-DA finds more of unseen classes than its own, larger teacher.",
@@ -1260,7 +1257,7 @@ lab.claim(
 # %% [markdown]
 # ### Another embedding size
 #
-# The student's embedding has fewer numbers than its teacher's here, which an individual transfer cannot even compare without a regressor. How small may it be? Vary its size, with everything else equal, for RKD-DA and for triplets (with l2, the better way for them here or in the paper).
+# The student's embedding has fewer numbers than its teacher's here, which an individual transfer cannot even compare without a regressor. How small may it be? Vary its size, with everything else equal, for RKD-DA (without l2) and for triplets (with l2, as the teacher).
 
 # %%
 dimensions = sorted({small.embedding, *config.embeddings})
@@ -1339,7 +1336,7 @@ lab.claim(
     holds=generations[1] > max(generations[0], lab.metrics["second try/R@1"]),
     evidence={"teacher": generations[0], "generation 1": generations[1], "second try": lab.metrics["second try/R@1"]},
     source="review, paper",
-    reason="The student differs from its teacher in two ways: it learns relations instead of labels, and it has no l2. It can only be better than its teacher where the teacher's geometry is better than the teacher's use of it.",
+    reason="The student differs from its teacher in two ways: it learns relations instead of labels, and it has no l2. Which of the two makes the difference, where there is one, is not tested here.",
 )
 lab.claim(
     "It goes on improving over generations: each finds more than the one before.",
@@ -1596,7 +1593,7 @@ value = paper.rkd_distance_loss(collapsed, T)
 print(f"with the floor: loss {value:.4f}, largest gradient {gradient.abs().max():.1f}")
 
 # %% [markdown]
-# A gradient of 0: from a complete collapse RKD-D alone does not lead out. (Published: finite as well.)
+# The gradient is finite, and it is 0: no step of RKD-D leads out of a complete collapse.
 #
 # ### The diagonal, in place
 #
@@ -1628,7 +1625,7 @@ for kind in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{kind!s:14} from the products {shown[0]}  library {shown[1]}")
 
 # %% [markdown]
-# All these coordinates are exact in both half formats. What is lost is lost in their squares and products, which are above 4,000 and rounded to multiples of 4 (float16) or 16 (bfloat16) and more.
+# All these coordinates are exact in both half formats. What is lost is lost in their squares and products. These lie above 4,000, where float16 has only multiples of 4 and bfloat16 only multiples of 32.
 #
 # ### The best of many looks
 #
