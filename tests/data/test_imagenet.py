@@ -205,7 +205,9 @@ def test_code_hidden_in_a_file_is_never_run(data, tmp_path, monkeypatch) -> None
 
 
 def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown network 'resnet': choose one of alexnet, squeezenet1_0, vgg16\."):
+    with pytest.raises(
+        ValueError, match=r"unknown network 'resnet': choose one of alexnet, resnet18, resnet50, squeezenet1_0, vgg16\."
+    ):
         pretrained("resnet")
 
 
