@@ -132,16 +132,16 @@ quick = Config(
     metric_teacher=Size(((16, 2), (32, 2)), 64),
     metric_student=Size(((4, 2), (8, 2)), 16),
     images=300,
-    counts=(100, 3600),
-    steps=120,
+    counts=(100, 2700),
+    steps=90,
     batch=60,
     students=2,
     rounds=6,
-    iterations=18,
-    drawn=(5, 12),
-    batches=((5, 6), (5, 24)),
+    iterations=16,
+    drawn=(5, 8),
+    batches=((5, 4), (5, 16)),
     embeddings=(4, 64),
-    generations=3,
+    generations=2,
     episodes=300,
     timed=(16, 32, 64, 128),
 )
@@ -1215,7 +1215,7 @@ bars(axes[1], list(table), {"1-shot": [round(row["1-shot"], 1) for row in table.
 axes[1].axhline(20, color="black", linewidth=1, linestyle="--")
 axes[1].set(ylabel="5-way 1-shot in %", ylim=(0, 110))
 for ax in axes:
-    ax.set_xticks(range(len(table)), [name.replace(" ", "\n") for name in table])
+    ax.set_xticks(range(len(table)), [name.replace(" ", "\n") for name in table], fontsize=9.5)
 lab.show(
     figure,
     alt="Recall at 1 and at 4 on unseen classes (above) and 5-way 1-shot accuracy (below, chance as a dashed line at 20 %). Recall at 1 and 1-shot: "
@@ -1319,7 +1319,7 @@ axis_of = PCA(2).fit(laid["RKD-DA"][0])
 scatter_classes(axes[0], axis_of.transform(laid["RKD-DA"][0]), which, title="teacher")
 for ax, (name, (_, other, disparity)) in zip(axes[1:], laid.items(), strict=True):
     lab.record(f"disparity/{name}", disparity)
-    scatter_classes(ax, axis_of.transform(other), which, title=f"{name}: {disparity:.2f}")
+    scatter_classes(ax, axis_of.transform(other), which, title=f"{name.replace('by', 'student of')}: {disparity:.2f}")
 for ax in axes:
     ax.set(xticks=[], yticks=[])
 lab.show(
