@@ -754,7 +754,7 @@ figure, ax = panels(width=9, height=3.2)
 bars(ax, [name.replace(" ", "\n", 1) for name in transfers], {"error": [round(e, 1) for e in errors.values()]})
 ax.axhline(lab.metrics["teacher/error"], color="black", linewidth=1, linestyle="--")
 ax.text(7.55, lab.metrics["teacher/error"], "teacher", ha="left", va="bottom")
-ax.set(ylabel="test error in %", xlim=(-0.6, 8.5))
+ax.set(ylabel="test error in %", xlim=(-0.6, 8.5), ylim=(0, 1.15 * max(errors.values())))
 lab.show(
     figure,
     alt=f"Test errors of eight students that differ in their losses only, as bars, and of the teacher as a dashed line at {lab.metrics['teacher/error']:.1f} %: "
@@ -1129,7 +1129,7 @@ def by_relations(taught, distance=1, angle=2):
 # %% [markdown]
 # Are relations needed for that at all? A **hint** on the embedding is the individual transfer of the same teacher: a linear map, learned along, must make the teacher's embedding of the student's, image by image. It has no labels either.
 #
-# Four more rows are controls. **Pixels**: no network at all, neighbours by the distance of the images themselves. **Untrained student**: the weights with which all students begin. **Untrained teacher**: the architecture of the teacher, with random weights. **By untrained**: a *student* of RKD-DA that this network has taught. Whatever such a student finds, its teacher never learned it.
+# Four controls stand beside them. **Pixels**: no network at all, neighbours by the distance of the images themselves. **Untrained student**: the weights with which all students begin. **Untrained teacher**: the architecture of the teacher, with random weights. **By untrained**: a *student* of RKD-DA that this network has taught. Whatever such a student finds, its teacher never learned it.
 
 
 # %%
@@ -1152,7 +1152,7 @@ untrained = never_trained("untrained teacher", config.metric_teacher, l2=True)
 
 # %%
 RKD = by_relations(taught)  # the loss of RKD-DA
-found = {}  # each trained student by its name
+found = {}  # students and untrained networks by their names
 with lab.seeded("regressor"):
     linear = nn.Linear(config.metric_student.embedding, config.metric_teacher.embedding).to(lab.device)
 
@@ -1426,6 +1426,7 @@ for name, made in controls.items():
 figure, ax = panels(width=5.5, height=3)
 ax.plot(range(len(generations)), generations, marker="o", label="generations")
 ax.axhline(lab.metrics["second try/R@1"], color="#bd1f01", linestyle="--", label="second try by triplets")
+ax.plot(1, lab.metrics["with l2/R@1"], "s", color="black", label="first generation with l2")
 ax.set_xticks(range(len(generations)), ["teacher", *range(1, len(generations))])
 ax.set(xlabel="generation", ylabel="recall@1 in %")
 ax.legend(frameon=False)
@@ -1433,7 +1434,7 @@ lab.show(
     figure,
     alt="Recall at 1 on unseen classes of the teacher and of the generations after it, as a line: "
     + ", ".join(f"{value:.1f} %" for value in generations)
-    + f"; a dashed line is a second network trained as the teacher was, {lab.metrics['second try/R@1']:.1f} %.",
+    + f"; a dashed line is a second network trained as the teacher was, {lab.metrics['second try/R@1']:.1f} %; a square is the first generation with l2, {lab.metrics['with l2/R@1']:.1f} %.",
 )
 
 # %%
@@ -1792,7 +1793,7 @@ lab.progress()
 #
 # - **Core.** Change the weight of attention transfer to 100 and 10, in `attention`. When does it help?
 # - **Core.** Train a student with KD at $\tau = 1, 2, 8, 16$, in `softened`. Is 4 a good choice here?
-# - **Stretch.** Let the *pixels* teach: `by_relations(split.train.flatten(1))`. Compare with the untrained teacher, at both measures.
+# - **Stretch.** Let the *pixels* teach: `by_relations(split.train.flatten(1))`. Compare with the student of the untrained teacher, at both measures.
 # - **Stretch.** Leave one digit out of the students' images in section 4 and let KD tell them about it, as Hinton et al. do. How many of its test images are recognised? And with RKD?
 # - **Bonus.** Sample triplets of images at random for RKD-A in place of all $N^3$. How few suffice?
 #
