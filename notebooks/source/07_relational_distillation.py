@@ -1423,13 +1423,13 @@ for name, made in controls.items():
     lab.record_all({f"{name}/{what}": row[what] for what in ("R@1", "1-shot")}, unit="%")
 
 # %%
-figure, ax = panels(width=5.5, height=3)
+figure, ax = panels(width=8, height=3)
 ax.plot(range(len(generations)), generations, marker="o", label="generations")
 ax.axhline(lab.metrics["second try/R@1"], color="#bd1f01", linestyle="--", label="second try by triplets")
 ax.plot(1, lab.metrics["with l2/R@1"], "s", color="black", label="first generation with l2")
 ax.set_xticks(range(len(generations)), ["teacher", *range(1, len(generations))])
 ax.set(xlabel="generation", ylabel="recall@1 in %")
-ax.legend(frameon=False)
+ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 lab.show(
     figure,
     alt="Recall at 1 on unseen classes of the teacher and of the generations after it, as a line: "
