@@ -16,7 +16,7 @@ from labkit.data.fetch import Known, fetch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-NAMES = ("alexnet", "squeezenet1_0", "vgg16")
+NAMES = ("alexnet", "resnet18", "resnet50", "squeezenet1_0", "vgg16")
 SOURCE = "{} as it comes with torchvision, trained there on ImageNet (ILSVRC 2012)."
 LICENCE = (
     "code: BSD-3-Clause (torchvision); weights: torchvision states no licence for them, and ImageNet grants its images "
@@ -52,7 +52,7 @@ class ImageNetModel:
 
 
 def pretrained(name: str = "squeezenet1_0") -> ImageNetModel:
-    """The trained "alexnet", "squeezenet1_0" or "vgg16": 233, 5 and 528 MB.
+    """The trained "alexnet", "resnet18", "resnet50", "squeezenet1_0" or "vgg16": 233, 45, 98, 5 and 528 MB.
 
     The file, weights/ and torchvision's name for it, is looked for in LABKIT_DATA and the cache, or else downloaded; it
     is checked before it is read, and no code in it is run. For SqueezeNet the authors' file serves where it lies.

@@ -661,6 +661,12 @@ DISTANCES = Exercise(
             " all squares before the root.",
         ),
         Mistake(
+            "diagonal-in-place",
+            lambda x: _squares(x).clamp(min=1e-12).sqrt().fill_diagonal_(0),
+            "The values are right, but the zeros are written into the root's own result, which autograd still needs:"
+            " make a new matrix with masked_fill, or multiply by 1 - torch.eye(len(x)).",
+        ),
+        Mistake(
             "digits-cancel",
             _gram_with(lambda sums, gram: sums - 2 * gram),
             "Far from the origin the large squares cancel, and few digits of the distance are left: subtract the mean,"

@@ -28,25 +28,30 @@ def png(image: Any, *, scale: int = 8) -> bytes:
 
 
 def image_sliders(
-    render: Callable[..., Any], ranges: Mapping[str, tuple[float, float]], start: Mapping[str, float]
+    render: Callable[..., Any],
+    ranges: Mapping[str, tuple[float, float]],
+    start: Mapping[str, float],
+    *,
+    width: int = 224,
+    scale: int = 8,
 ) -> ipywidgets.Widget:
-    """One slider for each argument of `render`, which returns an image as `png` takes it; moving one redraws it."""
+    """One slider for each argument of `render`, which returns an image as `png` takes it; moving one redraws it.
+
+    `width` of the shown image in pixels; `scale` enlarges it before that, so that pixels keep sharp edges.
+    """
     sliders = {
         name: ipywidgets.FloatSlider(
             value=min(max(start[name], low), high), min=low, max=high, step=(high - low) / 60, description=name
         )
         for name, (low, high) in ranges.items()
     }
-    return _beside_its_image(render, sliders, width=224, scale=8)
+    return _beside_its_image(render, sliders, width=width, scale=scale)
 
 
 def image_choices(
     render: Callable[..., Any], choices: Mapping[str, Sequence[Any]], *, width: int = 448, scale: int = 4
 ) -> ipywidgets.Widget:
-    """As `image_sliders`, but each argument steps through a list, as for models that were trained beforehand.
-
-    `width` of the shown image in pixels; `scale` enlarges it before that, so that pixels keep sharp edges.
-    """
+    """As `image_sliders`, but each argument steps through a list, as for models that were trained beforehand."""
     sliders = {
         name: ipywidgets.SelectionSlider(options=[(str(value), value) for value in values], description=name)
         for name, values in choices.items()

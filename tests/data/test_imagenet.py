@@ -20,6 +20,8 @@ from labkit.data import DataError, imagenet, pretrained
 REAL = Path(os.environ.get("LABKIT_DATA") or "no such folder")
 FILES = {
     "alexnet": "alexnet-owt-7be5be79.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet50": "resnet50-0676ba61.pth",
     "squeezenet1_0": "squeezenet1_0-b66bff10.pth",
     "vgg16": "vgg16-397923af.pth",
 }
@@ -117,6 +119,21 @@ def test_the_model_is_fixed_and_says_what_it_expects_and_answers(serve) -> None:
         assert found.model(torch.rand(2, 3, size, size, generator=seeded())).shape == (2, 1000)
 
 
+def test_what_a_residual_networks_batch_normalizations_know_is_loaded_too(data, monkeypatch) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = get_model("resnet18", weights=None).state_dict()
+    state["bn1.running_mean"] += 3
+    torch.save(state, data / "weights.pth")
+    content = (data / "weights.pth").read_bytes()
+    name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(WeightsEnum, "url", property(lambda _: f"https://nowhere.test/{name}"))
+    put(data, content, name)
+    found = pretrained("resnet18")
+    assert found.model.bn1.running_mean.tolist() == [3.0] * 64
+    assert found.model(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
 def test_neither_the_seed_nor_the_default_device_is_changed(serve) -> None:
     serve("good")
     before = torch.get_rng_state()
@@ -188,7 +205,9 @@ def test_code_hidden_in_a_file_is_never_run(data, tmp_path, monkeypatch) -> None
 
 
 def test_an_unknown_network_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown network 'resnet': choose one of alexnet, squeezenet1_0, vgg16\."):
+    with pytest.raises(
+        ValueError, match=r"unknown network 'resnet': choose one of alexnet, resnet18, resnet50, squeezenet1_0, vgg16\."
+    ):
         pretrained("resnet")
 
 
