@@ -33,11 +33,10 @@ def image_sliders(
     start: Mapping[str, float],
     *,
     width: int = 224,
-    scale: int = 8,
 ) -> ipywidgets.Widget:
     """One slider for each argument of `render`, which returns an image as `png` takes it; moving one redraws it.
 
-    `width` of the shown image in pixels; `scale` enlarges it before that, so that pixels keep sharp edges.
+    `width` of the shown image in pixels.
     """
     sliders = {
         name: ipywidgets.FloatSlider(
@@ -45,13 +44,16 @@ def image_sliders(
         )
         for name, (low, high) in ranges.items()
     }
-    return _beside_its_image(render, sliders, width=width, scale=scale)
+    return _beside_its_image(render, sliders, width=width, scale=8)
 
 
 def image_choices(
     render: Callable[..., Any], choices: Mapping[str, Sequence[Any]], *, width: int = 448, scale: int = 4
 ) -> ipywidgets.Widget:
-    """As `image_sliders`, but each argument steps through a list, as for models that were trained beforehand."""
+    """As `image_sliders`, but each argument steps through a list, as for models that were trained beforehand.
+
+    `scale` enlarges an image before it is shown, so that pixels keep sharp edges.
+    """
     sliders = {
         name: ipywidgets.SelectionSlider(options=[(str(value), value) for value in values], description=name)
         for name, values in choices.items()

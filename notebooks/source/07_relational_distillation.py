@@ -55,13 +55,11 @@ profile = "quick"  # "quick" (digits), "full" (CIFAR-10 subset, Omniglot) or "pa
 seed = 0  # another seed: other initial weights, another order of the images
 
 # %%
-import io
 import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -471,8 +469,8 @@ def triangles(student):
 
 # %%
 def view(Ax, Ay, Bx, By, Cx, Cy):
-    """The picture for these corners, (H, W, 3) in [0, 1]."""
-    return plt.imread(io.BytesIO(as_png(triangles(torch.tensor([[Ax, Ay], [Bx, By], [Cx, Cy]])))))[..., :3]
+    """The picture for these corners, as PNG bytes."""
+    return as_png(triangles(torch.tensor([[Ax, Ay], [Bx, By], [Cx, Cy]])))
 
 
 # %%
@@ -480,7 +478,7 @@ names = ("Ax", "Ay", "Bx", "By", "Cx", "Cy")
 start = dict(zip(names, (0.0, 0.0, 1.0, 0.0, 0.0, 1.0), strict=True))
 
 # %% tags=["widget"]
-image_sliders(view, dict.fromkeys(names, (-2.0, 4.0)), start, width=900, scale=1)
+image_sliders(view, dict.fromkeys(names, (-2.0, 4.0)), start, width=900)
 
 # %%
 lab.show(

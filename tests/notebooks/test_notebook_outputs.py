@@ -91,7 +91,9 @@ def test_the_claims_table_lists_every_claim_of_the_run(lesson: Lesson, notebook:
     texts = {claim["text"] for claim in claims}
     assert texts == set(recorded["quick"]), "the claims at quick are not those of the lesson"
     assert texts <= set(recorded["full"]), "a claim of the lesson was not tested at full"
-    assert all(text in table for text in recorded["full"])
+    for text in set(recorded["full"]) - texts:  # left out at quick: the lesson still makes it, and the table says so
+        assert any(f'"{text}"' in cell.source for cell in code(notebook)), f"no cell of the lesson claims {text!r}"
+        assert text in table
     for claim in claims:
         verdict = "✔ holds" if claim["holds"] else "✘ does not hold"
         (row,) = [row for row in table.splitlines() if claim["text"] in row]
