@@ -587,6 +587,7 @@ def optimizer_of(model, steps):
     """Adam with a step size that rises and falls; with milestones, the published SGD."""
     if not config.milestones:
         adam = torch.optim.Adam(model.parameters(), lr=0.01)
+        # one step more than batches: `fit` also moves the schedule after the last one
         return adam, torch.optim.lr_scheduler.OneCycleLR(adam, 0.01, total_steps=steps + 1)
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     return sgd, torch.optim.lr_scheduler.MultiStepLR(sgd, list(config.milestones))
@@ -765,6 +766,13 @@ worse = [method for method, found_here in errors.items() if found_here > errors[
 lab.tell(
     "With labels alone the student makes {classified/labels alone:.1f} % errors, its teacher {teacher/error:.1f} %. KD: {classified/KD:.1f} %, hints: {classified/hints:.1f} %, attention: {classified/attention:.1f} %. RKD: {classified/RKD-D:.1f} % by distances, {classified/RKD-A:.1f} % by angles, {classified/RKD-DA:.1f} % by both; KD and RKD together: {classified/KD + RKD-DA:.1f} %. "
     f"Worse than labels alone: {', '.join(worse) or 'none'}."
+)
+
+# %%
+share = errors["KD"] / 100
+lab.record("classified/uncertainty", 100 * (share * (1 - share) / len(x_test)) ** 0.5, unit="points")
+lab.tell(
+    f"Such an error is counted on {len(x_test):,} test images. With as many others it would differ by about {{classified/uncertainty:.1f}} points (one standard deviation), even for the same network. All students meet the same images, so that part of this is common to them; but a difference smaller than that decides nothing."
 )
 
 # %%
@@ -1093,7 +1101,7 @@ def embedder(
     with lab.seeded(f"{begin}, {size.embedding}"):
         made = Embedder(build(size, split.train).to(lab.device), l2)
     made.net.along = along  # a regressor, if one is learned along
-    lr = 0.003 if size == config.metric_teacher else 0.01
+    lr = 0.003 if size == config.metric_teacher else 0.01  # wider networks learn with smaller steps
     adam = torch.optim.Adam(made.net.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, lr, total_steps=rounds * config.iterations + 1)
 
@@ -1570,7 +1578,7 @@ lab.claim(
     holds=all(values[-1] > max(values[:-1]) for values in in_order),
     evidence={f"{N}, equal {same}": value for same, curve in by_batch.items() for N, value in curve.items()},
     source="this lesson",
-    reason="Larger batches have more tuples an image. With equal images they have fewer steps, with equal steps they see more images: where it holds for one of the two only, it was the steps or the images that counted. The author tells users to take distances alone when the batch is large: presumably for the memory that angles take, not because they would teach less there.",
+    reason="Larger batches have more tuples an image. (At `quick` they are larger by more images of each class, at `full` by more classes: not quite the same question.) With equal images they have fewer steps, with equal steps they see more images: where it holds for one of the two only, it was the steps or the images that counted. The author tells users to take distances alone when the batch is large: presumably for the memory that angles take, not because they would teach less there.",
 )
 
 # %% [markdown]
