@@ -4,11 +4,13 @@
 #   make course INSTALLER=pip        install with pip alone; otherwise uv is tried first
 #   make build LESSONS=01            one lesson; also for `baseline`
 #   make lab ARGS=--no-browser       options of JupyterLab
+#   make course JOBS=1               one lesson at a time, on a machine with a single core; also for `test`, `baseline`
 
 PYTHON ?= python3
 INSTALLER ?= uv
 LESSONS ?=
 SEEDS ?= 0-7
+JOBS ?= 2
 ARGS ?=
 
 SHELL := /bin/bash
@@ -31,7 +33,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 course: install ## install, run every lesson at the profile `quick`, and write build/course/report.html
-	@$(BIN)/labkit run --profile quick
+	@$(BIN)/labkit run --profile quick --jobs $(JOBS)
 
 lab: install ## open the lessons in JupyterLab
 	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/ $(ARGS)
@@ -44,7 +46,7 @@ test: lint ## check style, unit tests, the stored notebooks, and the results aga
 	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
 	@echo "== regression: seed 0 against tests/baselines/quick.json"
-	@$(BIN)/labkit run --profile quick --seeds 0 --out build/test
+	@$(BIN)/labkit run --profile quick --seeds 0 --jobs $(JOBS) --out build/test
 	@$(BIN)/labkit verify --results build/test/results.json
 
 lint: install ## check style and formatting
@@ -59,7 +61,7 @@ build: install ## build the notebooks from notebooks/source
 	@$(BIN)/labkit build $(LESSONS)
 
 baseline: install ## derive tests/baselines/quick.json from SEEDS (0-7)
-	@$(BIN)/labkit baseline --profile quick --seeds $(SEEDS) $(LESSONS)
+	@$(BIN)/labkit baseline --profile quick --seeds $(SEEDS) --jobs $(JOBS) $(LESSONS)
 
 docs: install ## build the site from docs/ into build/docs; a warning is an error
 	@$(BIN)/sphinx-build -W -b html docs build/docs

@@ -64,7 +64,7 @@ def image_choices(
 def _beside_its_image(
     render: Callable[..., Any], sliders: Mapping[str, ipywidgets.ValueWidget], *, width: int, scale: int
 ) -> ipywidgets.Widget:
-    view = ipywidgets.Image(format="png", width=width)
+    view = ipywidgets.Image(format="png", width=width, layout=ipywidgets.Layout(max_width="100%"))
 
     def redraw(_change: Any = None) -> None:
         view.value = png(render(**{name: slider.value for name, slider in sliders.items()}), scale=scale)
@@ -72,4 +72,6 @@ def _beside_its_image(
     for slider in sliders.values():
         slider.observe(redraw, names="value")
     redraw()
-    return ipywidgets.HBox([ipywidgets.VBox(list(sliders.values())), view])
+    # a wide image goes below the sliders, which must not be squeezed beside it
+    kept = ipywidgets.VBox(list(sliders.values()), layout=ipywidgets.Layout(flex="0 0 auto"))
+    return ipywidgets.HBox([kept, view], layout=ipywidgets.Layout(flex_flow="row wrap"))
