@@ -224,7 +224,7 @@ config = lab.choose(quick=quick, full=full, paper=as_published)
 #
 # ### Exercise 1 · Distillation at a temperature
 #
-# Write $L_{\text{KD}}$, with the mean over the images. Mind `F.kl_div`, if you use it: its arguments come in an unexpected order, and not both are probabilities.
+# Write $L_{\text{KD}}$, with the mean over the images. (In shapes, here and below, $N$ is the number of images in a batch, $K$ that of classes, $d$ that of the numbers in an embedding.) Mind `F.kl_div`, if you use it: its arguments come in an unexpected order, and not both are probabilities.
 
 
 # %% tags=["exercise"]
@@ -865,7 +865,7 @@ lab.show(
 
 # %%
 lab.tell(
-    "On test images, 1000 times the loss of attention is {attention/labels alone:.2f} for the student with labels alone, and {attention/attention:.2f} for the one that was taught attention. That it looks where its teacher looks is one thing. Whether this helps it to classify is another: its error is {classified/attention:.1f} %, with labels alone {classified/labels alone:.1f} %."
+    "On test images, 1000 times the loss of attention is {attention/labels alone:.2f} for the student with labels alone, and {attention/attention:.2f} for the one that was taught attention. Whether it looks where its teacher looks is one thing, and whether this helps it to classify another: its error is {classified/attention:.1f} %, with labels alone {classified/labels alone:.1f} %."
 )
 
 # %% [markdown]
@@ -1060,7 +1060,7 @@ split = Unseen(*(((p - middle_grey) / deviation if p.is_floating_point() else p)
 # %% [markdown]
 # ### Teacher and students
 #
-# The **teacher** learns by **triplets**: an image $a$ should be nearer to another one of its class, $p$, than to one of another class, $n$, by a margin of 0.2: $\max(0, \|a - p\|^2 - \|a - n\|^2 + 0.2)$. Its embeddings are divided by their length (**l2-normalised**). Which $n$ is taken? In many dimensions nearly all points of a sphere of radius 1 lie at about the same distance from each other, $\sqrt 2$. Drawn evenly, nearly all $n$ would be too far away to teach anything: the maximum is 0. *Distance-weighted sampling* (Wu et al., 2017) gives an $n$ a weight of one over the density of its distance, the share of random points of the sphere that lie so far apart. Rare distances, the small ones, are then drawn as often as common ones; those beyond 1.4 are not drawn. On 300 random points in 16 dimensions, each a class of its own:
+# The **teacher** learns by **triplets**: an image $a$ should be nearer to another one of its class, $p$, than to one of another class, $n$, by a margin of 0.2: $\max(0, \|a - p\|^2 - \|a - n\|^2 + 0.2)$. Its embeddings are divided by their length (**l2-normalised**). Which $n$ is taken? In many dimensions nearly all points of a sphere of radius 1 lie at about the same distance from each other, $\sqrt 2$. Drawn evenly, nearly all $n$ would soon be too far away to teach anything: once $a$ and $p$ are near each other, the maximum is 0. *Distance-weighted sampling* (Wu et al., 2017) gives an $n$ a weight of one over the density of its distance, the share of random points of the sphere that lie so far apart. Rare distances, the small ones, are then drawn as often as common ones; those beyond 1.4 are not drawn. On 300 random points in 16 dimensions, each a class of its own:
 
 # %% tags=["nbval-check-output"]
 sphere = F.normalize(torch.randn(300, 16, generator=torch.Generator().manual_seed(0)))
@@ -1235,7 +1235,7 @@ lab.tell(
 )
 
 # %% [markdown]
-# Look at the pixels before you praise any network. A digit nearly always has a near twin among hundreds of its class, and the pixels find it. Recall@1 asks for no more than that one twin. In a 1-shot task there is one example, and a twin of it is rare. So it is with characters of Omniglot, too: they have 20 images each, drawn by 20 people.
+# Look at the pixels before you praise any network. Recall@1 asks for one near twin and no more. A digit of `quick` has hundreds of others of its class, among which there may well be one, and pixels are enough to find it. In a 1-shot task there is one example, which is seldom such a twin. A character of Omniglot has 19 others, drawn by 19 other people: there the twin may be missing for recall@1, too.
 
 
 # %%
@@ -1300,7 +1300,7 @@ lab.claim(
 # %% [markdown]
 # ### Two maps, side by side
 #
-# Does the student's cloud have the shape of the teacher's? Take some unseen classes. RKD leaves turning, mirroring, shifting and scaling to the student, so undo them: **Procrustes analysis** lays one cloud of points onto the other as closely as just these allow. What remains is the *disparity*: the sum of squared differences when each cloud is centred and has a sum of squares of 1. It is 0 for the same shape, 1 at worst. (The student's missing dimensions are filled with zeros.) All clouds are then drawn in the two directions in which the teacher's points spread most (PCA). Each dot is an image, coloured by its class; the number of a class stands at the median of its dots, and the number above a panel is the disparity.
+# Does the student's cloud have the shape of the teacher's? Take some unseen classes. RKD leaves turning, mirroring, shifting and scaling to the student, so undo them: **Procrustes analysis** lays one cloud of points onto the other as closely as just these allow. What remains is the *disparity*: the sum of squared differences, when the teacher's cloud is centred and has a sum of squares of 1, and the other has the size that fits it best. It is 0 for the same shape, 1 at worst. (The student's missing dimensions are filled with zeros.) All clouds are then drawn in the two directions in which the teacher's points spread most (PCA). Each dot is an image, coloured by its class; the number of a class stands at the median of its dots, and the number above a panel is the disparity.
 
 # %%
 unseen_classes = split.test_labels.unique()[:8]
@@ -1399,7 +1399,7 @@ lab.claim(
         f"{name}, {d}": lab.metrics[f"size {d}/{name}"] for d in dimensions for name in ("RKD-DA", "triplets, l2")
     },
     source="paper (16, 32, 64 and 128 numbers)",
-    reason="Where it fails, see whether it fails at all sizes or only at some. In very few dimensions no cloud can have the distances of one in 64.",
+    reason="Where it fails, see whether it fails at all sizes or only at some. In very few dimensions no cloud can have the distances of one that really uses 64.",
 )
 
 # %% [markdown]
@@ -1565,7 +1565,7 @@ lab.show(
 
 # %%
 lab.tell(
-    "For a batch of 128 the published formulation keeps {price/128 images/angles, as published:.0f} MB, the library's {price/128 images/angles:.1f} MB, and the loss of distances {price/128 images/distances:.1f} MB. (What is kept is not the peak: while it computes, each way needs more.) On two logarithmic axes a power of the batch size is a straight line. As long as a batch has fewer images than an embedding has numbers, the published way is dominated by its $N^2 d$ differences: a doubled batch keeps about four times as much. Beyond that the $N^3$ cosines rule, and it is eight times."
+    "For a batch of 128 the published formulation keeps {price/128 images/angles, as published:.0f} MB, the library's {price/128 images/angles:.1f} MB, and the loss of distances {price/128 images/distances:.1f} MB. (What is kept is not the peak: while it computes, each way needs more.) On two logarithmic axes a power of the batch size is a straight line. As long as a batch has fewer images than an embedding has numbers, the published way is dominated by its $N^2 d$ differences: a doubled batch keeps about four times as much. Beyond that the $N^3$ cosines rule, and it is eight times. The other two keep the $N d$ numbers of the embeddings and some matrices of $N^2$: a doubled batch keeps at least twice and at most four times as much. The middle panel has the times of the same three; their heights belong to this machine, so compare the slopes."
 )
 for same, curve in by_batch.items():
     told = ", ".join(f"{{batches of {N}, as many {same}/R@1:.1f}} % in batches of {N}" for N in curve)
