@@ -160,7 +160,9 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = False
     much. Turning, shifting or scaling either side changes nothing. Where two embeddings of one side coincide their
     direction is 0, as published, but no gradient flows into it (published: a factor of 1e12).
 
-    Memory grows with N^2, time with N^3 beside the product x x^T (published: N^2 d + N^3, and N^3 d). A second
+    Memory grows with N^2, time with N^3 beside the product x x^T (published: N^2 d + N^3, and N^3 d). The price: in
+    float32 an angle loses digits where one of its edges is much shorter than the other. With two embeddings 1e-4 of the
+    usual distance apart the gradient is off by some 0.2 %, with 1e-6 by 10 to 30 %: take float64 there. A second
     derivative is not available. Raises ValueError for a batch of one or two, which has no angle, for batches of
     different sizes, and for embeddings that are not a finite, floating-point matrix. Section 3.2.2.
     """

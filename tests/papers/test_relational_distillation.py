@@ -378,6 +378,15 @@ def test_a_tiny_distance_far_from_the_origin_keeps_its_digits() -> None:
     torch.testing.assert_close(angle_potential(x), expected, rtol=0, atol=5e-3)
 
 
+def test_two_embeddings_that_nearly_coincide_cost_the_angle_loss_digits_in_float32_alone() -> None:
+    student, teacher = normal(20, 16), normal(20, 32, seed=1)
+    student[1] = student[0] + 1e-4 * normal(16, seed=2)
+    exact = gradient(lambda x: published_angle_loss(x, teacher), student)
+    torch.testing.assert_close(gradient(lambda x: rkd_angle_loss(x, teacher), student), exact, rtol=1e-6, atol=1e-6)
+    found = gradient(lambda x: rkd_angle_loss(x, teacher.float()), student.float())
+    assert (found - exact).norm() < 0.01 * exact.norm()
+
+
 def test_distances_below_the_published_floor_are_raised_to_it() -> None:
     x = torch.tensor([[0.0], [1e-8], [1.0]])
     assert pairwise_distances(x)[0].tolist() == pytest.approx([0, 1e-6, 1], rel=1e-4)
