@@ -100,6 +100,10 @@ KD = Exercise(
         Probe("each image twice, temperature 4: the loss does not change", lambda f: f(*_twice(*_logits()), 4.0)),
         Probe("student = teacher + 3, temperature 4: no loss", lambda f: f(_logits()[1] + 3, _logits()[1], 4.0)),
         Probe(
+            "student (0, 50), teacher (50, 0), temperature 1: each is certain, of another class",
+            lambda f: f(torch.tensor([[0.0, 50.0]]), torch.tensor([[50.0, 0.0]]), 1.0),
+        ),
+        Probe(
             "logits of 1000, which both take for certain",
             lambda f: f(torch.tensor([[0.0, 1000.0, 1001.0]]), torch.tensor([[0.0, 1002.0, 1000.0]]), 1.0),
         ),
@@ -215,6 +219,12 @@ KD = Exercise(
             _kd_by_logarithm_of_softmax,
             "A probability too small for a float becomes 0, its logarithm infinite and the loss NaN: use log_softmax"
             " instead of softmax and log.",
+        ),
+        Mistake(
+            "floor-under-the-probabilities",
+            _kd_with(cost=lambda log_q, log_p: log_p.exp() * (log_p - (log_q.exp() + 1e-8).log())),
+            "A floor lies under the student's probabilities before their logarithm, so that one who is certain of the"
+            " wrong class pays too little: log_softmax needs no floor.",
         ),
     ),
     alternatives=(_kd_by_cross_entropies, _kd_by_distributions),

@@ -378,6 +378,15 @@ def test_a_tiny_distance_far_from_the_origin_keeps_its_digits() -> None:
     torch.testing.assert_close(angle_potential(x), expected, rtol=0, atol=5e-3)
 
 
+def test_two_embeddings_that_nearly_coincide_cost_the_angle_loss_digits_in_float32_alone() -> None:
+    student, teacher = normal(20, 16), normal(20, 32, seed=1)
+    student[1] = student[0] + 1e-4 * normal(16, seed=2)
+    exact = gradient(lambda x: published_angle_loss(x, teacher), student)
+    torch.testing.assert_close(gradient(lambda x: rkd_angle_loss(x, teacher), student), exact, rtol=1e-6, atol=1e-6)
+    found = gradient(lambda x: rkd_angle_loss(x, teacher.float()), student.float())
+    assert (found - exact).norm() < 0.01 * exact.norm()
+
+
 def test_distances_below_the_published_floor_are_raised_to_it() -> None:
     x = torch.tensor([[0.0], [1e-8], [1.0]])
     assert pairwise_distances(x)[0].tolist() == pytest.approx([0, 1e-6, 1], rel=1e-4)
@@ -678,6 +687,7 @@ PAIRS = torch.tensor([0, 0, 1])
             r"one integer for each of 3 embeddings, got torch.int64 of the shape \(2,\)",
         ),
         (lambda: recall_at_k(S, PAIRS.float()), r"one integer for each of 3 embeddings, got torch.float32"),
+        (lambda: recall_at_k(S, PAIRS > 0), r"one integer for each of 3 embeddings, got torch.bool"),
         (lambda: recall_at_k(NAN, PAIRS), "embeddings must be finite"),
         (lambda: match_ranks(NAN, PAIRS), "embeddings must be finite"),
         (lambda: triplet_loss(NAN, PAIRS, seeded()), "embeddings must be finite"),
@@ -686,6 +696,7 @@ PAIRS = torch.tensor([0, 0, 1])
         (lambda: triplet_loss(S, torch.zeros(3).long(), seeded()), "2 dimensions and 2 classes, got 2 and 1"),
         (lambda: negative_probabilities(S[:, :1], PAIRS), "2 dimensions and 2 classes, got 1 and 2"),
         (lambda: draw_by_class(PAIRS, 2, 2, seeded()), "2 classes with 2 images each cannot be drawn: there are 1"),
+        (lambda: draw_by_class(PAIRS[None], 1, 2, seeded()), r"labels must be \(N,\), .* got the shape \(1, 3\)"),
         (lambda: draw_by_class(PAIRS, 0, 2, seeded()), "at least one class and one image of each, got 0 and 2"),
         (lambda: few_shot_accuracy(S, PAIRS, seeded()), "5 classes with 16 images each cannot be drawn: there are 0"),
         (lambda: few_shot_accuracy(S, PAIRS, seeded(), episodes=0), r"must be at least 1, got \(5, 1, 15, 0\)"),
