@@ -265,6 +265,7 @@ def match_ranks(embeddings: Tensor, labels: Tensor) -> Tensor:
     labels, order = labels.sort()  # so that those of a class are neighbours, in a block of columns
     x = (x - x.mean(0))[order]
     halves = x.square().sum(1) / 2  # |x_j|^2 / 2 - x_i . x_j grows with the distance of j from i
+    rounding = 8 * torch.finfo(x.dtype).eps * halves.max()  # of a score: what is nearer by less is equally far
     ranks = torch.empty_like(order)
     for rows in torch.arange(len(x), device=x.device).split(max(1, DISTANCES_AT_A_TIME // len(x))):
         with torch.autocast(x.device.type, enabled=False):
@@ -274,7 +275,7 @@ def match_ranks(embeddings: Tensor, labels: Tensor) -> Tensor:
         block = slice(int(torch.searchsorted(labels, ends[0])), int(torch.searchsorted(labels, ends[1], right=True)))
         other = labels[rows, None] != labels[block]
         nearest = scores[:, block].masked_fill(other, math.inf).amin(1, keepdim=True)  # of the own class
-        nearer = scores <= nearest
+        nearer = scores <= nearest + rounding
         ranks[order[rows]] = 1 + nearer.sum(1) - (nearer[:, block] & ~other).sum(1)
     return ranks
 

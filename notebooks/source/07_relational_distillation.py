@@ -1313,7 +1313,7 @@ cloud = metric_teacher.all(split.test[picked]).cpu().double().numpy()
 
 # %%
 def laid_onto_the_teacher(made):
-    """The teacher's cloud and the other one, both centred and of one size, and the disparity."""
+    """The teacher's cloud, centred and of size 1, the other one laid onto it, and the disparity."""
     other = made.all(split.test[picked]).cpu().double().numpy()
     return procrustes(cloud, np.pad(other, ((0, 0), (0, cloud.shape[1] - other.shape[1]))))
 

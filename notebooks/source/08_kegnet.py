@@ -1226,6 +1226,7 @@ what = ("points that compression took", "points by which KegNet leads")
 bars(ax, names, {label: [round(lost_and_lead[name][i], 1) for name in names] for i, label in enumerate(what)})
 ax.axhline(0, color="black", linewidth=0.8)
 ax.set(ylabel="points of accuracy")
+ax.margins(y=0.12)  # room for numbers below 0
 ax.legend(frameon=False, loc="upper left")
 lab.show(
     figure,

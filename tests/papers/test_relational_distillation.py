@@ -522,6 +522,12 @@ def test_a_collapsed_network_finds_nothing_since_ties_count_as_misses() -> None:
     assert recall_at_k(torch.full((6, 3), 0.1), torch.tensor([0, 0, 0, 1, 1, 1]), 3) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_twin_of_the_own_class_is_a_miss_where_one_of_another_class_is_as_near(dtype: torch.dtype) -> None:
+    x, classes = normal(33, 16).to(dtype), torch.arange(33)
+    assert recall_at_k(torch.cat([x, x, x]), torch.cat([classes, classes, classes + 33])) == 0
+
+
 def test_classes_that_collapsed_to_a_point_each_are_all_found() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     assert recall_at_k(normal(2, 3)[labels], labels) == 1
