@@ -26,7 +26,8 @@ def _gradient(f: Callable, at: Tensor) -> Tensor:
     """The gradient of what `f(at)` returns, weighed by fixed numbers."""
     leaf = at.clone().requires_grad_()
     returned = f(leaf * 1)
-    return torch.autograd.grad((returned * _normal(*returned.shape, seed=9)).sum(), leaf)[0]
+    weighed = (returned * _normal(*returned.shape, seed=9)).sum()
+    return torch.autograd.grad(weighed, leaf, allow_unused=True, materialize_grads=True)[0]
 
 
 def _finite(x: Tensor) -> str:
@@ -164,6 +165,12 @@ STANDARDIZE = Exercise(
                 deviation=lambda x, over: x.var(over, keepdim=True), divide=lambda c, v: c / (v + 1e-5).sqrt()
             ),
             "1e-5 is added to the variance, so that images of little contrast do not get deviation 1: deal with"
+            " constant ones by themselves, or add much less.",
+        ),
+        Mistake(
+            "number-in-the-deviation",
+            _standardize_with(divide=lambda centred, deviation: centred / (deviation + 1e-5)),
+            "1e-5 is added to the deviation, so that images of little contrast do not get deviation 1: deal with"
             " constant ones by themselves, or add much less.",
         ),
         Mistake(
@@ -323,7 +330,7 @@ CLASSIFIER = Exercise(
         Probe("soft labels that do not add up to 1", lambda f: f(*_soft())),
         Probe(
             "logits of 1000, of which the teacher is certain",
-            lambda f: f(torch.tensor([[0.0, 1000.0, 999.0]]), torch.tensor([[0.0, 0.0, 1.0]])),
+            lambda f: f(torch.tensor([[0.0, 1000.0, 960.0]]), torch.tensor([[0.0, 0.0, 1.0]])),
         ),
         Probe(
             "the gradient with respect to the logits, smoothing 0.2",
@@ -364,6 +371,12 @@ CLASSIFIER = Exercise(
             _classifier_with(log_p=lambda logits: logits.softmax(1).log()),
             "A probability too small for a float becomes 0 and its logarithm infinite, and 0 times that is NaN: use"
             " log_softmax instead of softmax and log.",
+        ),
+        Mistake(
+            "number-in-the-logarithm",
+            _classifier_with(log_p=lambda logits: (logits.softmax(1) + 1e-8).log()),
+            "1e-8 is added to the probabilities, so that the loss stops rising where the teacher is certain of another"
+            " class, and nothing is learned there: use log_softmax.",
         ),
         Mistake(
             "softmax-over-the-batch",
@@ -530,6 +543,11 @@ DECODER = Exercise(
             "sum-over-latents",
             _gaps(lambda gaps: gaps.square().sum(1).mean()),
             "The squares of one z are summed, |z - Dec(x)|^2: take the mean over its numbers, too, as published.",
+        ),
+        Mistake(
+            "divided-by-10",
+            _gaps(lambda gaps: gaps.square().sum() / (10 * len(gaps))),
+            "This divides by 10 for each z, however many numbers it has: divide by as many as there are, z.shape[1].",
         ),
         Mistake(
             "sum-over-the-batch",
@@ -733,8 +751,8 @@ DIVERSITY = Exercise(
         Mistake(
             "sum-over-pairs",
             _diversity_with(reduce=lambda pairs: pairs.sum()),
-            "The pairs are summed, as the paper prints it, so that exp(-sum) is 0 for any real batch and has no slope:"
-            " take the mean over the B^2 pairs, as published.",
+            "The pairs are summed, so that exp(-sum) is 0 for any real batch and has no slope: take the mean over the"
+            " B^2 pairs, as published.",
         ),
         Mistake(
             "divided-by-the-batch",
@@ -818,6 +836,12 @@ DIVERSITY = Exercise(
             "latents-summed",
             _diversity_with(of_z=lambda z: (z[:, None] - z).square().sum(2)),
             "The squares of one z are summed: divide by the number of latents, as published.",
+        ),
+        Mistake(
+            "latents-divided-by-10",
+            _diversity_with(of_z=lambda z: (z[:, None] - z).square().sum(2) / 10),
+            "The squares of one z are divided by 10, however many there are: divide by the number of latents,"
+            " z.shape[1].",
         ),
         Mistake(
             "pixels-summed",
@@ -912,6 +936,17 @@ def _bias_twice(
     return out if bias is None else out + bias[:, None, None]
 
 
+def _layers_filled(
+    x: Tensor, core: Tensor, U_i: Tensor, U_o: Tensor, bias: Tensor | None = None, stride=1, padding=0
+) -> Tensor:
+    kernels, h = (U_i.T[:, :, None, None], core, U_o[:, :, None, None]), x
+    for kernel, settings in zip(kernels, ((1, 0), (stride, padding), (1, 0)), strict=True):
+        layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2:], *settings, bias=False)
+        layer.weight.data = kernel
+        h = layer(h)
+    return h if bias is None else h + bias[:, None, None]
+
+
 def _exchanged(
     x: Tensor, core: Tensor, U_i: Tensor, U_o: Tensor, bias: Tensor | None = None, stride=1, padding=0
 ) -> Tensor:
@@ -979,6 +1014,12 @@ THREE = Exercise(
             "first-not-transposed",
             _three_with(weights=lambda core, U_i, U_o: (U_i, core, U_o)),
             "U_i is (C_i, r_i), but a kernel has its outputs first: transpose it, U_i.T[:, :, None, None].",
+        ),
+        Mistake(
+            "first-reshaped",
+            _three_with(weights=lambda core, U_i, U_o: (U_i.reshape(U_i.shape[::-1]), core, U_o)),
+            "U_i is brought to (r_i, C_i) by reshape or view, which leaves its numbers in their order, so that they"
+            " belong to other channels: transpose it, U_i.T.",
         ),
         Mistake(
             "third-transposed",
@@ -1092,6 +1133,12 @@ THREE = Exercise(
             _one_convolution,
             "The values are right, but the large kernel is put together again, so that nothing is saved: apply U_i.T,"
             " the core and U_o one after the other.",
+        ),
+        Mistake(
+            "layers-filled",
+            _layers_filled,
+            "The values are right, but layers of nn have weights of their own, and what is copied into them gets no"
+            " gradient: give the factors themselves to F.conv2d.",
         ),
     ),
     alternatives=(_three_by_einsum, _three_by_unfolding),
@@ -1253,6 +1300,11 @@ COST = Exercise(
             "The pixels before and after are exchanged: the first convolution works on those before.",
         ),
         Mistake(
+            "pixels-squared",
+            _cost_with(pixels_of=lambda before, after: (before**2, after**2, after**2)),
+            "The pixels are squared, as if they were the side of the image: they are the number of all of them.",
+        ),
+        Mistake(
             "multiplications-and-additions",
             _cost_with(last=lambda parameters, work: (parameters, 2 * work)),
             "Multiplications and additions are counted apart: a multiply-add is one.",
@@ -1282,6 +1334,11 @@ COST = Exercise(
 
 def _distillation_by_kd_loss(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tensor:
     return kd_loss(student(x), teacher.eval()(x).detach(), 1.0)
+
+
+def _distillation_of_a_frozen_teacher(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tensor:
+    teacher.eval().requires_grad_(False)
+    return F.kl_div(F.log_softmax(student(x), -1), F.softmax(teacher(x), -1), reduction="sum") / len(x)
 
 
 def _distillation_by_distributions(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tensor:
@@ -1350,6 +1407,11 @@ def _network(classes: int, seed: int, dropout: float) -> nn.Sequential:
     return layers
 
 
+def _student_in_use(f: Callable) -> Tensor:
+    student, teacher = _student_and_teacher()
+    return f(student.eval(), teacher, _normal(5, 3))
+
+
 def _student_and_teacher(classes: int = 4) -> tuple[nn.Sequential, nn.Sequential]:
     return _network(classes, seed=1, dropout=0.0), _network(classes, seed=2, dropout=0.5)
 
@@ -1383,8 +1445,9 @@ def _who_learns(f: Callable) -> str:
     networks = dict(zip(("the student", "the teacher"), _student_and_teacher(), strict=True))
     weights = {who: network[-1].weight for who, network in networks.items()}
     loss = f(*networks.values(), _normal(5, 3))
-    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
-    return " and ".join(who for who, gradient in zip(weights, found, strict=True) if gradient.any())
+    learning = {who: weight for who, weight in weights.items() if weight.requires_grad}  # a teacher may be frozen
+    found = torch.autograd.grad(loss, list(learning.values()), allow_unused=True, materialize_grads=True)
+    return " and ".join(who for who, gradient in zip(learning, found, strict=True) if gradient.any())
 
 
 DISTILLATION = Exercise(
@@ -1399,13 +1462,14 @@ DISTILLATION = Exercise(
         Probe("each image twice: the loss does not change", lambda f: f(*_fixed_twice(), torch.zeros(8, 3))),
         Probe("student = teacher + 3: no loss", lambda f: f(*_above_the_teacher(), torch.zeros(4, 3))),
         Probe(
-            "logits of 1000, which both take for certain",
-            lambda f: f(_Answers([0.0, 1000.0, 1001.0]), _Answers([0.0, 1002.0, 1000.0]), torch.zeros(1, 3)),
+            "logits of 1000, and a class that the student alone takes for impossible",
+            lambda f: f(_Answers([0.0, 1000.0, 960.0]), _Answers([0.0, 1002.0, 1000.0]), torch.zeros(1, 3)),
         ),
         Probe(
             "networks in training mode, with batch normalization, and dropout in the teacher",
             lambda f: f(*_student_and_teacher(), _normal(5, 3)),
         ),
+        Probe("a student in evaluation mode", _student_in_use),
         Probe("the teacher's weights and buffers, afterwards", _teacher_afterwards),
         Probe("the gradient with respect to the student's weights", _gradient_of_student, rtol=1e-3),
         Probe("who learns", _who_learns),
@@ -1443,6 +1507,11 @@ DISTILLATION = Exercise(
             _distillation_with(answer=lambda student, x: student.eval()(x)),
             "The student is put into evaluation mode, so that its batch normalization does not follow the data that it"
             " learns from: leave it in its own mode.",
+        ),
+        Mistake(
+            "student-in-training-mode",
+            _distillation_with(answer=lambda student, x: student.train()(x)),
+            "The student is put into training mode, in which it may not have been: leave it in its own mode.",
         ),
         Mistake(
             "roles-exchanged",
@@ -1498,6 +1567,12 @@ DISTILLATION = Exercise(
             " instead of softmax and log.",
         ),
         Mistake(
+            "number-in-the-logarithm",
+            _distillation_with(log_softmax=lambda logits: (logits.softmax(1) + 1e-8).log()),
+            "1e-8 is added to the probabilities, so that the loss stops rising where the student is certain that its"
+            " teacher is wrong: use log_softmax.",
+        ),
+        Mistake(
             "probabilities-instead-of-their-logarithms",
             _distillation_with(cost=lambda log_q, log_p: log_p.exp() * (log_p - log_q.exp())),
             "F.kl_div was given the student's probabilities: its first argument must be their logarithms, log_softmax.",
@@ -1529,7 +1604,7 @@ DISTILLATION = Exercise(
             "The mean over the images is missing: a loss is one number.",
         ),
     ),
-    alternatives=(_distillation_by_kd_loss, _distillation_by_distributions),
+    alternatives=(_distillation_by_kd_loss, _distillation_by_distributions, _distillation_of_a_frozen_teacher),
 )
 
 EXERCISES = (STANDARDIZE, CLASSIFIER, DECODER, DIVERSITY, THREE, COST, DISTILLATION)

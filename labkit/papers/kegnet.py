@@ -305,11 +305,13 @@ def distillation_loss(student: nn.Module, teacher: nn.Module, x: Tensor) -> Tens
 
     The teacher answers in evaluation mode, in which it is left, and learns nothing; the student works in its own mode.
     Where the same x come again and again, keep the teacher's answers: `relational_distillation.kd_loss` of both logits
-    with temperature 1 is the same. Raises ValueError where student and teacher have different numbers of outputs.
+    with temperature 1 is the same. Raises ValueError where student and teacher have different numbers of outputs, and
+    where the teacher's are not finite.
     """
     teacher.eval()
     with torch.no_grad():
         wanted = teacher(x).softmax(1)  # (B, classes)
+    _require_finite(wanted, "the teacher's answers")
     found = student(x).log_softmax(1)
     if found.shape != wanted.shape:
         raise ValueError(f"student and teacher must answer alike, got {tuple(found.shape)} and {tuple(wanted.shape)}")

@@ -16,7 +16,16 @@ from tensors import normal
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.papers.kegnet import LENET5_STUDENTS, RESNET14_STUDENTS, LeNet5, ResNet14, compress, diversity_loss
+from labkit.papers.kegnet import (
+    LENET5_STUDENTS,
+    MLP,
+    RESNET14_STUDENTS,
+    LeNet5,
+    ResNet14,
+    compress,
+    diversity_loss,
+    mlp_student,
+)
 from labkit.papers.tucker import evbmf_ranks, tucker2_conv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,11 +141,18 @@ def test_the_ranks_of_512_x_512_x_3_x_3_by_evbmf(benchmark, capsys) -> None:
 NETWORKS = {
     "LeNet5": (LeNet5, (256, 1, 32, 32), LENET5_STUDENTS),
     "ResNet14": (ResNet14, (64, 3, 32, 32), [dict.fromkeys(names, (16, 16)) for names in RESNET14_STUDENTS]),
+    "MLP": (lambda: MLP(16, 26), (1024, 16), [mlp_student(MLP(16, 26), rank) for rank in (10, 5)]),
 }
 
 
-@pytest.mark.parametrize("student", [0, 1, 2, 3], ids=lambda number: f"student {number}" if number else "teacher")
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("network", "student"),
+    [
+        pytest.param(name, number, id=f"{name}-{f'student {number}' if number else 'teacher'}")
+        for name, (_, _, students) in NETWORKS.items()
+        for number in range(len(students) + 1)
+    ],
+)
 def test_inference(benchmark, capsys, network: str, student: int) -> None:
     build, shape, students = NETWORKS[network]
     teacher, x = build().eval(), normal(*shape, dtype=torch.float32)

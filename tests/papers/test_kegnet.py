@@ -531,6 +531,7 @@ def train(teacher: nn.Module, decoder: Decoder | None = None, **settings: object
         (lambda: classifier_loss(Y, torch.tensor([0, 1, 2])), r"the shape of the labels \(3,\)"),
         (lambda: classifier_loss(NAN, Y), "the teacher's outputs must be finite"),
         (lambda: distillation_loss(nn.Linear(3, 2), nn.Linear(3, 1), Y), r"answer alike, got \(3, 2\) and \(3, 1\)"),
+        (lambda: distillation_loss(Noisy(), with_nan(), normal(4, 6).float()), "the teacher's answers must be finite"),
         (lambda: decoder_loss(Y, Y[:, :2]), r"must give the shape of z \(3, 3\), got \(3, 2\)"),
         (lambda: diversity_loss(Y, Y[:2]), r"of one batch that is not empty, got \(3, 3\) and \(2, 3\)"),
         (lambda: diversity_loss(Y[0], Y), r"z must be \(B, latent\) .* got \(3,\) and \(3, 3\)"),
