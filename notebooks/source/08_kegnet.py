@@ -127,17 +127,17 @@ class Config:
 
 # %%
 quick = Config(
-    digits=Recipe(8, 64, 3e-3, 500, generators=8, steps=30, drawn=2304, passes=1, tuning_lr=2e-3),
+    digits=Recipe(8, 64, 3e-3, 500, generators=5, steps=30, drawn=1600, passes=1, tuning_lr=2e-3),
     repetitions=1,
     alone=0,
     trials=20,
     further=((3, 5),),
     rates=(0.1, 1.0, 3.0),
-    mode=Recipe(2, 64, 3e-3, 300, generators=1, steps=30, drawn=1536, passes=1, tuning_lr=1e-3),
+    mode=Recipe(2, 64, 3e-3, 300, generators=1, steps=25, drawn=1280, passes=1, tuning_lr=1e-3),
     mode_images=2000,
     residual=False,
     tables={"small digits": (5, 15)},
-    table=Recipe(1, 64, 4e-3, 150, 3, 60, drawn=2304, passes=1, tuning_lr=1e-3, generator_lr=3e-3, depth=2),
+    table=Recipe(1, 64, 4e-3, 150, 3, 50, drawn=1920, passes=1, tuning_lr=1e-3, generator_lr=3e-3, depth=2),
     photographs={},
 )
 
@@ -600,7 +600,7 @@ lab.claim(
 # %% [markdown]
 # ## 3 · Several generators
 #
-# **Intuition.** A generator finds *one* way to satisfy the teacher, and all its images have that in common. A student that learns from them learns what the teacher does there, and little of the rest. Another generator, from other weights, finds another way. So the paper trains five and mixes their data. (The code trains each for 20,000 steps of 256; at `quick` we train eight for 30 steps of 64, at `full` five for 200.)
+# **Intuition.** A generator finds *one* way to satisfy the teacher, and all its images have that in common. A student that learns from them learns what the teacher does there, and little of the rest. Another generator, from other weights, finds another way. So the paper trains five and mixes their data. (The code trains each for 20,000 steps of 256; at `quick` we train each for 30 steps of 64, at `full` for 200.)
 #
 # The library's `train_generator` does the same as your `kegnet`, and also checks what goes in: a teacher with NaN in its weights, or with another number of outputs than there are classes, is refused.
 
