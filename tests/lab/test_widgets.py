@@ -99,6 +99,14 @@ def test_sliders_show_their_image_as_wide_as_asked() -> None:
     assert view.value == png(flat(0.5, 0.0))
 
 
+def test_a_wide_image_goes_below_its_sliders_instead_of_squeezing_them() -> None:
+    widget = image_sliders(flat, {"ink": (0, 1), "edge": (0, 1)}, {"ink": 0.5, "edge": 0.0}, width=900)
+    sliders, image = widget.children
+    assert widget.layout.flex_flow == "row wrap"
+    assert sliders.layout.flex == "0 0 auto"  # neither grows nor shrinks
+    assert image.layout.max_width == "100%"
+
+
 @pytest.mark.parametrize(("start", "value"), [(-9.0, -2.0), (9.0, 2.0)])
 def test_a_start_outside_the_range_is_moved_to_its_end(start: float, value: float) -> None:
     sliders, _ = parts(image_sliders(lambda z: np.zeros((2, 2)), {"z": (-2.0, 2.0)}, {"z": start}))
