@@ -1,11 +1,16 @@
 """Paper Lab's helper package: what a lesson needs around its paper, and what runs and checks the lessons.
 
-Importing it is cheap (no torch, no network, no seeding); a lesson begins with ``lab = labkit.start(...)``.
+Importing it is cheap (no torch, no network, no seeding) and caps the instruction set that torch will compute with, see
+`labkit.caps`; a lesson begins with `lab = labkit.start(...)`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from labkit.caps import set_caps
+
+set_caps()
 
 __version__ = "0.1.0"
 

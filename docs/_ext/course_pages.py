@@ -17,6 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import labkit.papers
 from labkit import PROFILES
+from labkit.baselines import spread
 from labkit.course.baselines import baseline_path, load_baseline
 from labkit.course.lessons import Lesson, course_root, load_lessons, notebook_path, readme_table
 from labkit.lab.claims import count
@@ -72,17 +73,22 @@ def _of_one_lesson(recorded: Mapping[str, Any] | None) -> str:
     seeds, versions = recorded["seeds"], recorded["versions"]
     made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     claims = [[text, count(claim)] for text, claim in recorded["claims"].items()]
+    spreads = {name: spread(metric) for name, metric in recorded["metrics"].items()}
     metrics = [
-        [f"`{name}`", *(f"{m[key]:.4g}" for key in ("mean", "sd", "low", "high")), m["unit"]]
-        for name, m in recorded["metrics"].items()
+        [f"`{name}`", *(f"{number:.4g}" for number in (s.mean, s.sd, s.low, s.high)), s.unit]
+        for name, s in spreads.items()
     ]
     return "\n\n".join(
         [
-            f"Seeds {', '.join(map(str, seeds))} on {recorded['device']}, with {made_with}.",
+            f"Seeds {', '.join(map(str, seeds))} on {recorded['device']}{_processor(recorded)}, with {made_with}.",
             _table(["claim", "verdict"], claims),
-            _table(["metric", "mean", "standard deviation", "band from", "to", "unit"], metrics),
+            _table(["metric", "mean", "standard deviation", "from", "to", "unit"], metrics),
         ]
     )
+
+
+def _processor(recorded: Mapping[str, Any]) -> str:
+    return f" ({recorded['instruction_set']})" if recorded["instruction_set"] else ""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -18,9 +18,7 @@ from labkit.course.job import run_job
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import cell_name, first_lines
-from labkit.course.source import drift, read_notebook, read_source
-
-__all__ = ["BuildError", "build", "drift"]
+from labkit.course.source import read_notebook, read_source
 
 _LIVE_WIDGET = "application/vnd.jupyter.widget-view+json"
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from labkit import __version__
 from labkit.course.lessons import CourseError, course_root, load_lessons, select
 from labkit.course.options import TIMEOUTS, parameter_value, running
+
+if TYPE_CHECKING:
+    from labkit.course.results import Results, Run
 
 
 class _Interruptible(click.Group):
@@ -46,7 +50,9 @@ def main() -> None:
 
 @main.command()
 @running(seeds="0", out="build/course")
-@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter more.")
+@click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Extra notebook parameter."
+)
 def run(parameters: tuple[tuple[str, str], ...], out: Path | None, profile: str, **options: Any) -> None:
     """Run lessons (all, if none is named) and write results.json, report.html and the executed notebooks.
 
@@ -56,78 +62,96 @@ def run(parameters: tuple[tuple[str, str], ...], out: Path | None, profile: str,
     Example: labkit run 01 --profile quick --seeds 0-2 --jobs 2 --out build/three
     """
     from labkit.course.baselines import load_baseline
+    from labkit.course.comparison import compare
     from labkit.course.report import write_report
-    from labkit.course.summary import problems, table
+    from labkit.course.summary import failures, table, verdict
 
+    baseline = load_baseline(profile)  # a damaged one is found before anything runs
     out = out or course_root() / "build" / "course"
     results = _run(out, profile, parameters={name: parameter_value(text) for name, text in parameters}, **options)
-    baseline = load_baseline(profile)
-    report = write_report(results, out, baseline)
-    click.echo(table(results, baseline))
-    found = problems(results, baseline)
-    if found:
-        click.echo("\nFailed, or other than the baseline:\n" + "\n".join(f"- {problem}" for problem in found))
+    comparison = None if baseline is None else compare(results, baseline)
+    report = write_report(results, out, comparison)
+    click.echo(f"{table(results, comparison)}\n\n{verdict(results, comparison)}")
+    _echo_all(failures(results) if comparison is None else comparison.problems)
     if baseline is None:
-        click.echo(f"\nThe profile {profile!r} has no baseline yet: `labkit baseline --profile {profile}` derives one.")
+        click.echo(f"`labkit baseline --profile {profile}` derives a baseline.")
     click.echo(f"\nReport: {_short(report)}\nOpen the lab: make lab")
     _exit_if(any(entry["status"] == "failed" for entry in results["lessons"].values()))
 
 
 @main.command()
 @click.option("--results", type=click.Path(path_type=Path), help="[default: build/course/results.json in the course]")
-def verify(results: Path | None) -> None:
-    """Compare results with the baseline of their profile; name each metric out of its band and each claim that flipped.
+@click.option(
+    "--records", type=click.Path(path_type=Path), help="Folder that LABKIT_RECORDS named, in place of results."
+)
+@click.option("--confirm/--no-confirm", default=True, help="Judge what is out of band by two further seeds as well.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time.")
+def verify(results: Path | None, records: Path | None, confirm: bool, jobs: int) -> None:
+    """Compare results with the baseline of their profile; name everything that is not as it should be.
+
+    On the baseline's kind of machine values must be equal; on another one they must lie in bands.
 
     \b
     Example: labkit verify --results build/three/results.json
     """
-    from labkit.course.baselines import compare, load_baseline
-    from labkit.course.records import read_results
+    from labkit.course.baselines import load_baseline
+    from labkit.course.collect import collect
+    from labkit.course.comparison import compare, settle
+    from labkit.course.results import read_results
+    from labkit.course.summary import machine, verdict
 
-    path = results or course_root() / "build" / "course" / "results.json"
-    found = read_results(path)
+    if results is not None and records is not None:
+        raise click.UsageError("--results and --records are two places to read from: give one.")
+    path = records or results or course_root() / "build" / "course" / "results.json"
+    found = read_results(path) if records is None else collect(records, load_lessons())
     profile = found["profile"]
-    if not found["lessons"]:
-        raise CourseError(f"No lesson has finished in {path}: run `labkit run` again.")
     baseline = load_baseline(profile)
     if baseline is None:
         raise CourseError(
             f"The profile {profile!r} has no baseline: derive it with `labkit baseline --profile {profile}`."
         )
     comparison = compare(found, baseline)
-    for problem in comparison.problems:
-        click.echo(problem)
-    in_band, total = (sum(getattr(c, key) for c in comparison.lessons.values()) for key in ("in_band", "total"))
-    click.echo(f"{in_band} of {total} metrics in band, {len(comparison.problems)} problem(s).")
+    click.echo(machine(comparison))
+    if confirm and comparison.suspects:
+        again = _again(path.parent / "confirm", profile, jobs, found["parameters"])
+        comparison = settle(comparison, baseline, again)
+    click.echo(verdict(found, comparison))
+    _echo_all(comparison.problems)
     _exit_if(bool(comparison.problems))
 
 
 @main.command()
 @running(seeds="0-7", out="build/baseline")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Derive from this results.json; run nothing.")
-def baseline(source: Path | None, out: Path | None, lesson: tuple[str, ...], **options: Any) -> None:
-    """Run lessons at several seeds and derive from them the bands that `labkit verify` checks.
+@click.option("--elsewhere", type=click.Path(path_type=Path), help="With --from: results of another kind of machine.")
+def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, profile: str, **options: Any) -> None:
+    """Run lessons at several seeds and store what they recorded, for `labkit verify` to compare with.
 
-    Lessons that are not named keep their bands.
+    At `quick` they run a second time under lower caps of the instruction set, as another kind of machine would compute
+    them. Lessons that are not named keep what was stored.
 
     \b
     Example: labkit baseline 01 --profile quick --seeds 0-7 --jobs 2
     """
-    from labkit.course.baselines import derive, save_baseline
-    from labkit.course.records import read_results
-    from labkit.course.summary import problems, table
+    from labkit.caps import ELSEWHERE
+    from labkit.course.baselines import derive, load_baseline, save_baseline
+    from labkit.course.kernel import environment
+    from labkit.course.results import read_results
 
-    if source is not None and lesson:
+    if source is not None and options["lesson"]:
         raise click.UsageError("--from derives from all lessons in its file: name none.")
-    if source is None:
-        results = _run(out or course_root() / "build" / "baseline", lesson=lesson, **options)
-        click.echo(table(results, None))
-        failed = problems(results, None)
-        click.echo("".join(f"- {problem}\n" for problem in failed), nl=False)
-        _exit_if(bool(failed))
+    if elsewhere is not None and source is None:
+        raise click.UsageError("--elsewhere goes with --from: without it, both are run.")
+    if source is not None:
+        here, there = read_results(source), None if elsewhere is None else read_results(elsewhere)
     else:
-        results = read_results(source)
-    click.echo(f"Baseline: {_short(save_baseline(derive(results)))}")
+        load_baseline(profile)  # a damaged one is found before anything runs
+        out = out or course_root() / "build" / "baseline"
+        here, there = _whole(_run(out, profile, **options)), None
+        if profile == "quick":
+            with environment(ELSEWHERE):
+                there = _whole(_run(out / "elsewhere", profile, **options))
+    click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
 
 
 @main.command()
@@ -156,20 +180,26 @@ def build(lesson: tuple[str, ...], execute: bool, check: bool, timeout: float) -
 
 
 @main.command("list")
-def list_lessons() -> None:
+@click.option("--measured", is_flag=True, help="Show minutes and memory of the last run in place of what is promised.")
+@click.option("--results", type=click.Path(path_type=Path), help="[default: build/course/results.json in the course]")
+def list_lessons(measured: bool, results: Path | None) -> None:
     """List the lessons.
 
     \b
-    Example: labkit list
+    Example: labkit list --measured
     """
-    from labkit.course.summary import text_table
+    from labkit.course.results import read_results
+    from labkit.course.summary import measured_table, text_table
 
+    if measured:
+        click.echo(measured_table(read_results(results or course_root() / "build" / "course" / "results.json")))
+        return
     body = [[lesson.name, lesson.title, str(lesson.minutes), lesson.level, lesson.data] for lesson in load_lessons()]
     click.echo(text_table(["lesson", "title", "minutes", "level", "data"], body))
 
 
-def _run(out: Path, profile: str, lesson: tuple[str, ...], seeds: tuple[int, ...], **options: Any) -> dict[str, Any]:
-    """run_lessons with a progress bar, if somebody watches, and the profile's time limit, if none was given."""
+def _run(out: Path, profile: str, lesson: tuple[str, ...], seeds: tuple[int, ...], **options: Any) -> Results:
+    """run_lessons with a progress bar where somebody watches, a line per run elsewhere, and the default time limit."""
     from tqdm import tqdm
 
     from labkit.course.job import Job
@@ -180,17 +210,52 @@ def _run(out: Path, profile: str, lesson: tuple[str, ...], seeds: tuple[int, ...
         options["timeout"] = TIMEOUTS[profile]
     running: dict[Job, str] = {}
     with tqdm(total=len(lessons) * len(seeds), unit="run", disable=None, leave=False) as bar:
+        done = 0
 
         def watch(job: Job, said: dict | None) -> None:
             with bar.get_lock():
                 if said is None:
                     running.pop(job, None)
-                    bar.update()
                 else:
                     running[job] = f"{job.lesson} seed {job.seed}: cell {said['cell']}/{said['cells']}"
                 bar.set_postfix_str(", ".join(running.values()))
 
-        return run_lessons(lessons, profile=profile, seeds=seeds, out=out, watch=watch, **options)
+        def finished(job: Job, run: Run) -> None:
+            nonlocal done
+            done += 1
+            bar.update()
+            if bar.disable:
+                place = f"{done} of {len(lessons) * len(seeds)}"
+                click.echo(f"{place}: {job.lesson} seed {job.seed} {run['status']} in {run['seconds']:.0f} s", err=True)
+
+        return run_lessons(lessons, profile=profile, seeds=seeds, out=out, watch=watch, finished=finished, **options)
+
+
+def _again(out: Path, profile: str, jobs: int, parameters: dict[str, Any]) -> Callable[[str, Sequence[int]], list[Run]]:
+    """What runs one lesson at further seeds, into a folder of its own below `out`."""
+
+    def rerun(name: str, seeds: Sequence[int]) -> list[Run]:
+        click.echo(f"{name} is run again at seeds {', '.join(map(str, seeds))}, to tell chance from change.", err=True)
+        options = {"jobs": jobs, "timeout": None, "parameters": parameters}
+        return _run(out / name, profile, (name,), tuple(seeds), **options)["lessons"][name]["runs"]
+
+    return rerun
+
+
+def _whole(results: Results) -> Results:
+    """The results, if every run passed; otherwise the command ends here, having said what failed."""
+    from labkit.course.summary import failures, table
+
+    click.echo(table(results, None))
+    failed = failures(results)
+    _echo_all(failed)
+    _exit_if(bool(failed))
+    return results
+
+
+def _echo_all(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"- {sentence}")
 
 
 def _short(path: Path) -> str:

@@ -1,105 +1,251 @@
-"""A run beside its baseline: which metrics left their band, which claims flipped, what is missing or new."""
+"""A run beside its baseline: the same values on the same kind of machine, values within their bands on another one.
+
+On the same kind of machine, with the same versions, a seed of the baseline must give the stored values: any change of
+the code that moves a number is seen. Anywhere else a metric has a band (`labkit.course.bands`). One value outside its
+band decides nothing: `settle` has the lesson run at two further seeds, and the median of all its runs counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from labkit.course.bands import Band, Measure, bands, measures
 from labkit.course.lessons import CourseError
-from labkit.course.records import runs_of
+from labkit.course.results import Results, Run, missing_runs
 
+FURTHER_SEEDS = 2  # at which a lesson with a value outside its band is run again
+OTHER_NUMBERS = 0.25  # share of metrics outside the bands for machines, above which the random numbers must be others
 _DERIVE_AGAIN = "derive it again with `labkit baseline`"
+
+Rerun = Callable[[str, Sequence[int]], Sequence[Run]]
+"""Runs a lesson at further seeds: (lesson, seeds) -> runs."""
 
 
 @dataclass(frozen=True)
-class LessonComparison:
-    """How the runs of one lesson compare with its baseline."""
+class Judged:
+    """One run beside the baseline of its lesson."""
 
-    in_band: int  # metrics inside their band, summed over the runs
-    total: int  # metrics that the baseline or the run has, summed over the runs
-    problems: tuple[str, ...]  # one sentence each, beginning with lesson and seed
+    lesson: str
+    run: Run
+    measure: Measure  # what its metrics are held to
+    bands: dict[str, Band | None] = field(
+        default_factory=dict
+    )  # None: a metric that is missing, new or in another unit
+    outside: tuple[str, ...] = ()  # metrics outside their band
+    contrary: tuple[str, ...] = ()  # claims on which all seeds of the baseline agree, and this run does not
+    faults: tuple[str, ...] = ()  # sentences about what no further seed can mend
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is held to the stored values themselves."""
+        return self.measure == "value"
+
+    @property
+    def where(self) -> str:
+        return f"{self.lesson} (seed {self.run['seed']})"
+
+    @property
+    def total(self) -> int:
+        """Metrics that the baseline or the run has."""
+        return len(self.bands)
+
+    @property
+    def in_band(self) -> int:
+        """How many of them are inside their band."""
+        return sum(band is not None for band in self.bands.values()) - len(self.outside)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How results compare with a baseline, lesson by lesson."""
+    """How results compare with a baseline."""
 
-    profile: str
-    lessons: dict[str, LessonComparison]
+    runs: tuple[Judged, ...]
+    missing: tuple[str, ...]  # sentences about runs that were planned and are not there
+    settled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # lesson: what further seeds confirmed
 
     @property
     def problems(self) -> list[str]:
-        """All problems, in the order of the lessons; empty when everything is as expected."""
-        return [problem for lesson in self.lessons.values() for problem in lesson.problems]
+        """A sentence each, in the order of the lessons; empty when everything is as expected."""
+        found: list[str] = []
+        for name in dict.fromkeys(judged.lesson for judged in self.runs):
+            runs = [judged for judged in self.runs if judged.lesson == name]
+            found += [f"{judged.where}: {fault}" for judged in runs for fault in judged.faults]
+            if name in self.settled:
+                found += [f"{name}: {sentence}" for sentence in self.settled[name]]
+            else:
+                found += [f"{judged.where}: {sentence}" for judged in runs for sentence in _suspicions(judged)]
+        return found + list(self.missing)
+
+    @property
+    def suspects(self) -> list[str]:
+        """Lessons that further seeds could clear: something is outside its band or contrary on another machine."""
+        return list(dict.fromkeys(j.lesson for j in self.runs if not j.exact and (j.outside or j.contrary)))
 
 
-def compare(results: Mapping, baseline: Mapping) -> Comparison:
-    """Every run in ``results`` beside the bands and claims of ``baseline``; lessons that did not run are left out.
-
-    Raises CourseError when the two are of different profiles.
-    """
+def compare(results: Results, baseline: Mapping[str, Any]) -> Comparison:
+    """Every run in `results` beside `baseline`. Raises CourseError when the two are of different profiles."""
     if results["profile"] != baseline["profile"]:
         raise CourseError(
             f"These results are of the profile {results['profile']!r} and the baseline is of {baseline['profile']!r}: "
             "compare runs of the same profile."
         )
-    lessons = {
-        name: _compare_lesson(name, runs_of(entry), baseline["lessons"].get(name))
+    runs = tuple(
+        judge(name, run, baseline["lessons"].get(name))
         for name, entry in results["lessons"].items()
-    }
-    return Comparison(results["profile"], lessons)
+        for run in entry["runs"]
+    )
+    missing = tuple(
+        f"{name} (seed {seed}): the run was planned and is missing." for name, seed in missing_runs(results)
+    )
+    return Comparison(runs, missing)
 
 
-def claims_of(run: Mapping) -> dict[str, bool]:
-    """{text: holds} of one run."""
-    return {claim["text"]: claim["holds"] for claim in run["claims"]}
+def settle(comparison: Comparison, baseline: Mapping[str, Any], rerun: Rerun) -> Comparison:
+    """Run every suspect lesson again at FURTHER_SEEDS more seeds, and judge it by all its runs together."""
+    settled = {}
+    for name in comparison.suspects:
+        first = [judged for judged in comparison.runs if judged.lesson == name]
+        expected = baseline["lessons"][name]
+        seeds = _further_seeds({judged.run["seed"] for judged in first}, expected["seeds"])
+        further = [judge(name, run, expected) for run in rerun(name, seeds)]
+        settled[name] = tuple(_confirmed(first, further))
+    return Comparison(comparison.runs, comparison.missing, settled)
 
 
-def _compare_lesson(name: str, runs: Sequence[Mapping], expected: Mapping | None) -> LessonComparison:
-    in_band = total = 0
-    problems: list[str] = []
-    for run in runs:
-        where = f"{name} (seed {run['seed']})"
-        if run["status"] != "passed":
-            total += len(expected["metrics"]) if expected else 0
-            problems.append(f"{where}: the run failed: {run['error']['message']}.")
-            continue
-        if expected is None:
-            total += len(run["metrics"])
-            problems.append(f"{where}: the lesson has no baseline; derive one with `labkit baseline {name}`.")
-            continue
-        names = list(dict.fromkeys([*run["metrics"], *expected["metrics"]]))  # the order of the notebook
-        found = [_compare_metric(m, run["metrics"].get(m), expected["metrics"].get(m)) for m in names]
-        total += len(names)
-        in_band += found.count(None)
-        problems += [f"{where}: {problem}" for problem in found if problem]
-        problems += [f"{where}: {problem}" for problem in _compare_claims(claims_of(run), expected["claims"])]
-    return LessonComparison(in_band, total, tuple(problems))
+def judge(name: str, run: Run, expected: Mapping[str, Any] | None) -> Judged:
+    """One run of the lesson `name` beside what its baseline holds."""
+    if run["status"] != "passed":
+        metrics = expected["metrics"] if expected else ()
+        return Judged(
+            name, run, "seed", dict.fromkeys(metrics), faults=(f"the run failed: {run['error']['message']}.",)
+        )
+    if expected is None:
+        fault = f"the lesson has no baseline; derive one with `labkit baseline {name}`."
+        return Judged(name, run, "seed", dict.fromkeys(run["metrics"]), faults=(fault,))
+    names = dict.fromkeys([*run["metrics"], *expected["metrics"]])  # the order of the notebook
+    found = {name: _fault(name, run["metrics"].get(name), expected["metrics"].get(name)) for name in names}
+    faults = [fault for fault in found.values() if fault]
+    measure, held_to, outside = _hold(run, expected, [name for name, fault in found.items() if not fault])
+    holds = {claim["text"]: claim["holds"] for claim in run["claims"]}
+    faults += [
+        f"the claim “{text}” has no baseline; {_DERIVE_AGAIN}." for text in holds if text not in expected["claims"]
+    ]
+    faults += [
+        f"the claim “{text}” is missing from the run, and the baseline has it."
+        for text in expected["claims"]
+        if text not in holds
+    ]
+    contrary = [
+        text
+        for text, stored in expected["claims"].items()
+        if text in holds and stored["holds"] in (0, stored["runs"]) and holds[text] != bool(stored["holds"])
+    ]
+    shown = {metric: held_to.get(metric) for metric in names}
+    return Judged(name, run, measure, shown, tuple(outside), tuple(contrary), tuple(faults))
 
 
-def _compare_metric(metric: str, seen: Mapping | None, expected: Mapping | None) -> str | None:
-    """What is wrong with one metric, or None."""
+def _hold(run: Run, expected: Mapping[str, Any], metrics: Sequence[str]) -> tuple[Measure, dict[str, Band], list[str]]:
+    """By what measure a run is judged, the bands of its `metrics`, and which of these are outside.
+
+    Where most metrics are near what the same seed gives elsewhere, all must be; where many are not, this machine or
+    these versions draw other random numbers from the seed, which then is no longer the same seed.
+    """
+    for measure in measures(expected, run["seed"], is_same_machine(run, expected)):
+        all_bands = bands(expected, run["seed"], measure)
+        held_to = {metric: all_bands[metric] for metric in metrics}
+        outside = [metric for metric, band in held_to.items() if not band.holds(run["metrics"][metric]["value"])]
+        if measure != "machine" or len(outside) <= OTHER_NUMBERS * len(metrics):
+            break
+    return measure, held_to, outside
+
+
+def is_same_machine(run: Run, expected: Mapping[str, Any]) -> bool:
+    """Whether the run computed with what the lesson's baseline was computed with, so that its numbers must be equal."""
+
+    def libraries(versions: Mapping[str, str]) -> dict[str, str]:
+        return {name: version for name, version in versions.items() if name not in ("python", "labkit")}
+
+    same = all(run[key] == expected[key] for key in ("device", "threads", "instruction_set"))
+    return same and run["instruction_set"] is not None and libraries(run["versions"]) == libraries(expected["versions"])
+
+
+def _fault(metric: str, seen: Mapping[str, Any] | None, expected: Mapping[str, Any] | None) -> str | None:
+    """What is wrong with a metric whatever its value, or None."""
     if expected is None:
         return f"the metric {metric} has no baseline; {_DERIVE_AGAIN}."
     if seen is None:
         return f"the metric {metric} is missing from the run, and the baseline has it."
     if seen["unit"] != expected["unit"]:
         return f"the metric {metric} has the unit {seen['unit']!r}, and {expected['unit']!r} in the baseline."
-    low, high = expected["low"], expected["high"]
-    if not low <= seen["value"] <= high:  # NaN is outside every band
-        value = f"{seen['value']:.8g} {seen['unit']}".rstrip()
-        return f"the metric {metric} = {value} is outside its band [{low:.8g}, {high:.8g}] from {expected['n']} seeds."
     return None
 
 
-def _compare_claims(seen: Mapping[str, bool], expected: Mapping[str, Mapping]) -> list[str]:
-    """What is wrong with the claims; one that only some seeds of the baseline confirm varies, and cannot flip."""
-    problems = [f"the claim “{text}” has no baseline; {_DERIVE_AGAIN}." for text in seen if text not in expected]
-    for text, baseline in expected.items():
-        held, runs = baseline["holds"], baseline["runs"]
-        if text not in seen:
-            problems.append(f"the claim “{text}” is missing from the run, and the baseline has it.")
-        elif held in (0, runs) and seen[text] != bool(held):
-            now = "holds" if seen[text] else "does not hold"
-            problems.append(f"the claim “{text}” flipped: it {now} now, and held in {held} of {runs} baseline runs.")
-    return problems
+def _suspicions(judged: Judged) -> list[str]:
+    """Sentences about what is outside its band or contrary in one run."""
+    found = _moved(judged) if judged.exact else [_outside(judged, metric) for metric in judged.outside]
+    return found + [_flipped(text, judged) for text in judged.contrary]
+
+
+def _moved(judged: Judged) -> list[str]:
+    """One sentence for all values that are not the stored ones, with the three that moved most."""
+    if not judged.outside:
+        return []
+
+    def moved(metric: str) -> float:
+        stored, value = judged.bands[metric].middle, judged.run["metrics"][metric]["value"]
+        return abs(value - stored) / max(abs(value), abs(stored))
+
+    most = sorted(judged.outside, key=moved, reverse=True)[:3]
+    shown = ", ".join(f"{m} = {_value(judged.run, m)} (stored {judged.bands[m].middle:.8g})" for m in most)
+    return [
+        f"{len(judged.outside)} of {judged.total} values are not those stored for this seed on this kind of machine: "
+        f"{shown}{', …' if len(judged.outside) > 3 else ''}. If the change is meant, {_DERIVE_AGAIN}."
+    ]
+
+
+def _outside(judged: Judged, metric: str) -> str:
+    b = judged.bands[metric]
+    return f"the metric {metric} = {_value(judged.run, metric)} is outside its band [{b.low:.8g}, {b.high:.8g}]."
+
+
+def _flipped(text: str, judged: Judged) -> str:
+    now = next(claim["holds"] for claim in judged.run["claims"] if claim["text"] == text)
+    before = "at no seed" if now else "at every seed"
+    return (
+        f"the claim “{text}” flipped: it {'holds' if now else 'does not hold'} now, and held {before} of the baseline."
+    )
+
+
+def _value(run: Run, metric: str) -> str:
+    seen = run["metrics"][metric]
+    return f"{seen['value']:.8g} {seen['unit']}".rstrip()
+
+
+def _further_seeds(used: set[int], stored: Sequence[int]) -> list[int]:
+    """FURTHER_SEEDS seeds that have not run yet: of the baseline, as far as it has any left, then new ones."""
+    fresh = [
+        seed
+        for seed in (*stored, *range(max(stored) + 1, max(stored) + 1 + len(used) + FURTHER_SEEDS))
+        if seed not in used
+    ]
+    return fresh[:FURTHER_SEEDS]
+
+
+def _confirmed(first: Sequence[Judged], further: Sequence[Judged]) -> list[str]:
+    """Sentences about what is still outside or contrary when all runs of a lesson are taken together."""
+    found = [f"at seed {judged.run['seed']}: {fault}" for judged in further for fault in judged.faults]
+    runs = [judged for judged in (*first, *further) if judged.run["status"] == "passed"]
+    seeds = ", ".join(str(judged.run["seed"]) for judged in runs)
+    for metric in dict.fromkeys(metric for judged in first for metric in judged.outside):
+        seen = [judged for judged in runs if judged.bands.get(metric) is not None]
+        places = [judged.bands[metric].place(judged.run["metrics"][metric]["value"]) for judged in seen]
+        if abs(statistics.median(places)) > 1:
+            values = ", ".join(_value(judged.run, metric) for judged in seen)
+            found.append(f"the metric {metric} is outside its band at seeds {seeds} taken together: {values}.")
+    for text in dict.fromkeys(text for judged in first for text in judged.contrary):
+        if all(text in judged.contrary for judged in runs):
+            found.append(f"{_flipped(text, first[0])[:-1]}, also at seeds {seeds}.")
+    return found

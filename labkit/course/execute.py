@@ -3,7 +3,8 @@
 A process of its own, because papermill changes the working folder of the whole process. It exits with 0 when every cell
 ran, else with 1. On stdout it says, as one JSON object a line, which cell it begins ``{"cell": 3, "cells": 40,
 "source": "x = 1"}`` and what went wrong ``{"error": {"kind", "cell", "source", "message", "traceback"}}``; a cell's
-number is its place in the lesson's notebook, from 0, cells that papermill adds not counted.
+number is its place in the lesson's notebook, from 0, cells that papermill adds not counted. At the end it says how much
+memory the kernel held at most, in MB: ``{"peak_memory": 812.5}``.
 """
 
 from __future__ import annotations
@@ -151,6 +152,16 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _peak_memory_of_children() -> float | None:
+    """MB of the largest child that has ended, which is the kernel; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
 def main(arguments: list[str]) -> int:
     """Run as a command; see the module."""
     _end_with_parent()
@@ -165,6 +176,7 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(message), file=stdout, flush=True)
 
         error = execute(Path(notebook), Path(output), json.loads(parameters), tell)
+        tell({"peak_memory": _peak_memory_of_children()})
         if error is not None:
             tell({"error": error})
     return 1 if error else 0

@@ -17,6 +17,7 @@ from labkit.course.files import cannot_write
 from labkit.course.kernel import kernel_env, kill_tree
 from labkit.course.plan import Job
 from labkit.course.records import NOTHING, RecordError, read_records, where
+from labkit.course.results import Failure, Run
 
 TICK = 0.05  # seconds between two looks at a running child
 
@@ -24,7 +25,7 @@ Watch = Callable[[Job, dict | None], None]
 """Called with the cell that a job begins, {"cell", "cells", "source"}, and with None when the job is over."""
 
 
-def run_job(job: Job, stop: threading.Event | None = None, watch: Watch | None = None) -> dict[str, Any]:
+def run_job(job: Job, stop: threading.Event | None = None, watch: Watch | None = None) -> Run:
     """Run one notebook and read what it recorded, in the form of results.json; nothing the notebook does raises here.
 
     ``stop``, once set, ends the job. A plain function of a plain value, so that any Executor can run it.
@@ -36,31 +37,32 @@ def run_job(job: Job, stop: threading.Event | None = None, watch: Watch | None =
         own_folder.mkdir(exist_ok=True)
     except OSError as problem:
         return as_run(job, failure("write", cannot_write(job.executed.parent, problem)))
-    error = _run_child(job, own_folder, stop or threading.Event(), watch)
+    error, peak_memory = _run_child(job, own_folder, stop or threading.Event(), watch)
     if not any(own_folder.iterdir()):
         own_folder.rmdir()
     run = _read(job, error)
     if watch is not None:
         watch(job, None)
-    return {**run, "seconds": round(time.monotonic() - started, 2)}
+    return {**run, "seconds": round(time.monotonic() - started, 2), "peak_memory": peak_memory}
 
 
-def failure(kind: str, message: str, said: Mapping[str, Any] | None = None, traceback: str = "") -> dict[str, Any]:
+def failure(kind: str, message: str, said: Mapping[str, Any] | None = None, traceback: str = "") -> Failure:
     """The `error` of a failed run; ``said`` is what the child last said about the cell it was in."""
     said = said or {"cell": None, "source": ""}
     return {"kind": kind, "cell": said["cell"], "source": said["source"], "message": message, "traceback": traceback}
 
 
-def as_run(job: Job, error: dict | None, records: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+def as_run(job: Job, error: Failure | None, records: Mapping[str, Any] = NOTHING) -> Run:
     """A run in the form of results.json, its seconds still 0."""
-    session = records["session"] or {"device": None, "threads": None, "versions": {}}
+    session = records["session"] or {"device": None, "threads": None, "instruction_set": None, "versions": {}}
     return {
         "status": "failed" if error else "passed",
         "seconds": 0.0,
         "cell_seconds": records["cell_seconds"],
+        "peak_memory": None,
         "profile": job.profile,
         "seed": job.seed,
-        **{key: session[key] for key in ("device", "threads", "versions")},
+        **{key: session[key] for key in ("device", "threads", "instruction_set", "versions")},
         **{key: records[key] for key in ("config", "metrics", "claims", "exercises")},
         "figures": len(records["figures"]),
         "notebook": job.executed.name,
@@ -68,8 +70,13 @@ def as_run(job: Job, error: dict | None, records: Mapping[str, Any] = NOTHING) -
     }
 
 
-def _run_child(job: Job, own_folder: Path, stop: threading.Event, watch: Watch | None) -> dict | None:
-    """Run the notebook; returns the error, None if all cells ran. No process of it is left afterwards."""
+def _run_child(
+    job: Job, own_folder: Path, stop: threading.Event, watch: Watch | None
+) -> tuple[Failure | None, float | None]:
+    """Run the notebook; returns the error, None if all cells ran, and the kernel's peak memory in MB, if known.
+
+    No process of it is left afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True) as scratch:
         # The user's start-up files must not change what a lesson does, and a run writes into its own folder only.
         own = {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
@@ -97,7 +104,8 @@ def _run_child(job: Job, own_folder: Path, stop: threading.Event, watch: Watch |
                 child.wait()
                 reader.join()
             stderr.seek(0)
-            return _diagnose(job, ended, child.returncode, said, stderr.read()[-10_000:])
+            error = _diagnose(job, ended, child.returncode, said, stderr.read()[-10_000:])
+            return error, said.get("peak_memory")
 
 
 def _follow(job: Job, stdout: IO[str], said: dict[str, Any], watch: Watch | None) -> None:
@@ -121,7 +129,7 @@ def _wait(child: subprocess.Popen, timeout: float | None, stop: threading.Event)
     return "done"
 
 
-def _diagnose(job: Job, ended: str, code: int, said: Mapping[str, Any], stderr: str) -> dict | None:
+def _diagnose(job: Job, ended: str, code: int, said: Mapping[str, Any], stderr: str) -> Failure | None:
     """The error of a child that has ended, None if all cells ran."""
     place = where(said["cell"], said["source"])
     if ended == "timeout":
@@ -137,7 +145,7 @@ def _diagnose(job: Job, ended: str, code: int, said: Mapping[str, Any], stderr: 
     return None
 
 
-def _read(job: Job, error: dict | None) -> dict[str, Any]:
+def _read(job: Job, error: Failure | None) -> Run:
     """The run with what its notebook recorded, as far as it came."""
     records = NOTHING
     try:

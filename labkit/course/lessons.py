@@ -10,20 +10,6 @@ from pathlib import Path
 
 import click
 
-from labkit import PROFILES
-
-__all__ = [
-    "PROFILES",
-    "CourseError",
-    "Lesson",
-    "course_root",
-    "load_lessons",
-    "notebook_path",
-    "readme_table",
-    "select",
-    "source_path",
-]
-
 LEVELS = ("introductory", "intermediate", "advanced")
 _LIST = Path("notebooks") / "lessons.toml"
 _NAME = re.compile(r"(\d\d)_([a-z][a-z0-9_]*)")
@@ -42,12 +28,11 @@ class Lesson:
     name: str  # "01_autoencoders"
     title: str
     paper: str  # authors (year), title, identifier
-    year: int  # of the paper
     minutes: int  # a learner's time for the core of the lesson
     level: str  # one of LEVELS
     data: str  # the data set(s) as a learner would call them
     teaches: str  # one line for tables and cards
-    extras: tuple[str, ...] = ()  # extras of pyproject.toml that the lesson needs beside the core dependencies
+    extras: tuple[str, ...] = ()  # extras of pyproject.toml that the lesson needs at `full` and `paper`
     root: Path | None = field(
         default=None, repr=False, compare=False
     )  # the course it was read from; None = course_root()
@@ -65,7 +50,7 @@ class Lesson:
 
 # What each field of an entry must be; a list in TOML becomes a tuple in Lesson.
 _TYPES: dict[str, type] = {f.name: str for f in fields(Lesson) if f.name != "root"}
-_TYPES |= {"year": int, "minutes": int, "extras": list}
+_TYPES |= {"minutes": int, "extras": list}
 
 
 def course_root() -> Path:

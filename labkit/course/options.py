@@ -35,7 +35,13 @@ def running(seeds: str, out: str) -> Callable:
     """The options of a command that runs lessons."""
     options = [
         click.argument("lesson", nargs=-1),
-        click.option("--profile", type=click.Choice(PROFILES), default="quick", show_default=True, help="Scale."),
+        click.option(
+            "--profile",
+            type=click.Choice(PROFILES),
+            default="quick",
+            show_default=True,
+            help="Scale of the run: quick, full or paper.",
+        ),
         click.option("--seeds", type=Seeds(), default=seeds, show_default=True, help="0, 0,2,5 or 0-4."),
         click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time."),
         click.option("--out", type=click.Path(path_type=Path), help=f"Output folder.  [default: {out} in the course]"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from labkit.course.lessons import PROFILES, CourseError, Lesson, notebook_path
+from labkit import PROFILES
+from labkit.course.lessons import CourseError, Lesson, notebook_path
 from labkit.course.records import RecordError, read_cells
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn accept
@@ -53,6 +56,11 @@ def plan(
         known = parameter_names(lesson)
         if unknown := [name for name in ("profile", "seed", *parameters) if name not in known]:
             raise CourseError(f"{lesson.name} has no parameter {unknown[0]!r}: it has {', '.join(known)}.")
+        if profile != "quick" and (lacking := _not_installed(lesson.extras)):
+            raise CourseError(
+                f"{lesson.name} at {profile!r} needs {', '.join(lacking)}: install the extra with "
+                f"`pip install -e .[{','.join(lesson.extras)}]`."
+            )
     return [
         Job(
             lesson.name,
@@ -66,6 +74,20 @@ def plan(
         for lesson in lessons
         for seed in seeds
     ]
+
+
+def _not_installed(extras: Sequence[str]) -> list[str]:
+    """The packages of labkit's `extras` that are not installed."""
+    lacking = []
+    for text in (metadata.requires("labkit") or []) if extras else ():
+        package, _, condition = text.partition(";")
+        name = re.match(r"[\w.-]+", package)[0]
+        if any(f'extra == "{extra}"' in condition for extra in extras):
+            try:
+                metadata.version(name)
+            except metadata.PackageNotFoundError:
+                lacking.append(name)
+    return lacking
 
 
 def parameter_names(lesson: Lesson) -> list[str]:

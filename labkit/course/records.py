@@ -1,6 +1,6 @@
-"""What an executed notebook recorded, and results.json, into which `labkit run` gathers it.
+"""What a lesson recorded, read from its executed notebook or from the file that its session was told to write.
 
-The format of both is ``results.schema.json`` beside this module.
+The format is `results.schema.json` beside this module.
 """
 
 from __future__ import annotations
@@ -9,36 +9,15 @@ import copy
 import json
 import math
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from labkit import RECORD_MIME
-from labkit.course.files import write_json, write_text
-from labkit.course.lessons import CourseError
-
-__all__ = [
-    "NOTHING",
-    "SCHEMA_VERSION",
-    "RecordError",
-    "added_by_papermill",
-    "cell_name",
-    "first_lines",
-    "read_cells",
-    "read_records",
-    "read_results",
-    "runs_of",
-    "where",
-    "write_json",
-    "write_results",
-    "write_text",
-]
-
-SCHEMA_VERSION = 1
+from labkit.course.results import checker
 
 _FIELDS = {  # what is kept of each kind of record; the schema says what it must be
-    "session": ("lesson", "profile", "seed", "device", "threads", "versions"),
+    "session": ("lesson", "profile", "seed", "device", "threads", "instruction_set", "versions"),
     "config": ("values",),
     "metric": ("value", "unit"),
     "claim": ("text", "holds", "evidence", "source", "reason"),
@@ -48,7 +27,7 @@ _FIELDS = {  # what is kept of each kind of record; the schema says what it must
 
 
 NOTHING: Mapping[str, Any] = MappingProxyType(
-    {"session": None, "config": {}, "metrics": {}, "claims": [], "exercises": {}, "figures": [], "cell_seconds": 0.0}
+    {"session": None, "config": {}, "metrics": {}, "claims": [], "exercises": {}, "figures": [], "cell_seconds": []}
 )
 """What read_records returns for a notebook that recorded nothing."""
 
@@ -65,15 +44,16 @@ def read_records(notebook: Path) -> dict[str, Any]:
     """Everything recorded in an executed notebook.
 
     Returns {session: dict or None, config: dict, metrics: {name: {value, unit}}, claims: [dict], exercises:
-    {name: dict}, figures: [{alt, png}], cell_seconds: float}; png is base64 text, or None.
+    {name: dict}, figures: [{alt, png}], cell_seconds: [float or None]}; png is base64 text, or None. A cell without
+    seconds holds no code, or was not reached.
 
     Raises RecordError when the notebook cannot be read or a record in it is malformed.
     """
     cells = read_cells(notebook)
     records = copy.deepcopy(dict(NOTHING))
-    durations = [cell["metadata"].get("papermill", {}).get("duration") for cell in cells]
-    records["cell_seconds"] = round(sum(filter(None, durations)), 3)
     for position, cell in enumerate(cell for cell in cells if not added_by_papermill(cell)):
+        seconds = cell["metadata"].get("papermill", {}).get("duration") if cell["cell_type"] == "code" else None
+        records["cell_seconds"].append(None if seconds is None else round(seconds, 3))
         for output in cell.get("outputs", []):
             if RECORD_MIME in output.get("data", {}):
                 try:
@@ -82,6 +62,20 @@ def read_records(notebook: Path) -> dict[str, Any]:
                     source = first_lines("".join(cell["source"]))
                     message = f"recorded {where(position, source)}: {error}"
                     raise RecordError(message, {"cell": position, "source": source}) from error
+    return records
+
+
+def read_recorded(path: Path) -> dict[str, Any]:
+    """Like read_records, of the file that a session wrote because LABKIT_RECORDS asked for it: one record a line."""
+    records = copy.deepcopy(dict(NOTHING))
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                _add(records, json.loads(line, parse_constant=str), {})
+            except ValueError as error:
+                raise RecordError(f"line {number} of {path.name} holds {error}") from error
+    except OSError as error:
+        raise RecordError(f"{path.name} cannot be read: {error}") from error
     return records
 
 
@@ -102,7 +96,7 @@ def _add(records: dict[str, Any], payload: Any, data: Mapping[str, Any]) -> None
     if kind == "metric" and not _finite(payload.get("value")):
         raise ValueError(f"the metric {name!r} as {payload.get('value')!r}, which is not a finite number")
     try:
-        _checker(f"record_{kind}")(payload)
+        checker(f"record_{kind}")(payload)
     except ValueError as error:
         label = f"a {kind}" if name is None else f"the {kind} {name!r}"
         raise ValueError(f"{label} that is malformed: {str(error).removeprefix('data.')}") from error
@@ -147,38 +141,3 @@ def cell_name(position: int, source: str) -> str:
 def where(position: int | None, source: str) -> str:
     """In which cell something happened; None is the time before the first cell."""
     return "while the kernel started" if position is None else f"in {cell_name(position, source)}"
-
-
-def runs_of(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The runs of one lesson in results.json: a lesson that ran at one seed is its own run."""
-    return entry.get("runs", [entry])
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """A results.json that `labkit run` wrote. Raises CourseError when there is none or it is none."""
-    if not path.is_file():
-        raise CourseError(f"There are no results at {path}: run `labkit run` first, or name another file.")
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        _checker()(results)
-    except (OSError, ValueError) as error:
-        message = f"{path} does not hold results of version {SCHEMA_VERSION} ({error}): run `labkit run` again."
-        raise CourseError(message) from error
-    return results
-
-
-def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Check ``results`` against the schema and write them. Raises ValueError, and CourseError as write_json does."""
-    _checker()(results)
-    write_json(path, results)
-
-
-@cache
-def _checker(definition: str | None = None) -> Any:
-    """The compiled schema, or one of its definitions: a function that raises a ValueError naming what is wrong."""
-    import fastjsonschema  # jsonschema itself takes over a second to import
-
-    schema = json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
-    if definition is not None:
-        schema = {"definitions": schema["definitions"], "$ref": f"#/definitions/{definition}"}
-    return fastjsonschema.compile(schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from labkit.course.files import writing
 from labkit.course.job import Watch, as_run, failure, run_job
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
-from labkit.course.records import SCHEMA_VERSION, write_results
+from labkit.course.results import Journal, Results, Run, gather
 
 
 def run_lessons(
@@ -27,12 +27,13 @@ def run_lessons(
     parameters: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
     watch: Watch | None = None,
-) -> dict[str, Any]:
+    finished: Callable[[Job, Run], None] | None = None,
+) -> Results:
     """Run every lesson at every seed, ``jobs`` at a time; returns what is then in ``out``/results.json.
 
-    A lesson that fails or takes over ``timeout`` seconds is recorded as failed and the others still run. results.json
-    is whole at any time and holds what has finished. ``executor`` replaces the local processes; ``watch`` hears nothing
-    of it.
+    A lesson that fails or takes over ``timeout`` seconds is recorded as failed and the others still run. What has
+    finished can be read at any time, with `read_results`. ``finished`` is called with each. ``executor`` replaces the
+    local processes; ``watch`` hears nothing of it.
 
     Raises CourseError, before anything runs, for arguments that cannot work, and when ``out`` cannot be written;
     KeyboardInterrupt once every kernel is gone and results.json says what was interrupted.
@@ -41,35 +42,37 @@ def run_lessons(
     planned = plan(lessons, profile, seeds, out, timeout, parameters or {})
     if jobs < 1:
         raise CourseError(f"The number of jobs must be at least 1, got {jobs}.")
-    done: dict[Job, dict] = {}
+    done: dict[Job, Run] = {}
+    seeds_of = {lesson.name: list(seeds) for lesson in lessons}
 
-    def save() -> dict[str, Any]:
-        results = _gather(profile, planned, done)
-        write_results(out / "results.json", results)
-        return results
+    def gathered() -> Results:
+        return gather(profile, seeds_of, ((job.lesson, run) for job, run in done.items()), parameters)
 
     with _claimed(out):
-        save()
+        journal = Journal(out, gathered())
         pool = executor or ThreadPoolExecutor(jobs)
         stop = threading.Event()
         extra = () if executor else (stop, watch)  # neither can travel to another process
         futures = {pool.submit(run_job, job, *extra): job for job in planned}
         try:
             for future in as_completed(futures):
-                done[futures[future]] = _outcome(futures[future], future)
-                save()
+                job = futures[future]
+                done[job] = _outcome(job, future)
+                journal.append(job.lesson, done[job])
+                if finished is not None:
+                    finished(job, done[job])
         except BaseException:
             stop.set()
             for future in futures:
                 future.cancel()
             wait(futures, timeout=0 if executor else None)
             done |= {job: _outcome(job, future) for future, job in futures.items()}
-            save()
             raise
         finally:
             if executor is None:
                 pool.shutdown()
-    return _gather(profile, planned, done)
+            journal.end(gathered())
+    return gathered()
 
 
 @contextmanager
@@ -93,25 +96,10 @@ def _claimed(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _outcome(job: Job, future: Future) -> dict[str, Any]:
+def _outcome(job: Job, future: Future) -> Run:
     """The run of a future that has finished, was cancelled, or is left to its executor."""
     if future.cancelled() or not future.done():
         return as_run(job, failure("interrupted", "the run was interrupted before this lesson had finished"))
     if (problem := future.exception()) is not None:  # an executor's worker is gone, or no process can be started
         return as_run(job, failure("process", f"the notebook could not be run: {problem!r}"))
     return future.result()
-
-
-def _gather(profile: str, planned: Sequence[Job], done: Mapping[Job, dict]) -> dict[str, Any]:
-    """results.json of the jobs done so far, in the order of the plan."""
-    lessons: dict[str, Any] = {}
-    for name in dict.fromkeys(job.lesson for job in planned):
-        jobs = [job for job in planned if job.lesson == name]
-        runs = [done[job] for job in jobs if job in done]
-        if len(jobs) == 1 and runs:
-            lessons[name] = runs[0]
-        elif runs:
-            passed = len(runs) == len(jobs) and all(run["status"] == "passed" for run in runs)
-            seconds = round(sum(run["seconds"] for run in runs), 2)
-            lessons[name] = {"status": "passed" if passed else "failed", "seconds": seconds, "runs": runs}
-    return {"schema_version": SCHEMA_VERSION, "profile": profile, "lessons": lessons}

@@ -1,14 +1,12 @@
-"""What a run came to: one row a run, and a sentence for everything that is not as it should be."""
+"""What a run came to: one row a run, one line that says whether all is well, one sentence per problem."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from labkit.course.comparison import compare
-from labkit.course.records import runs_of
+from labkit.course.comparison import Comparison, Judged
+from labkit.course.results import Results, Run
 
 
 @dataclass(frozen=True)
@@ -24,36 +22,68 @@ class Row:
     does_not_hold: int
 
 
-def rows(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[Row]:
-    """A row for each run, in the order of the results; ``baseline`` is None where the profile has none."""
+def rows(results: Results, comparison: Comparison | None) -> list[Row]:
+    """A row for each run, in the order of the results; `comparison` is None where the profile has no baseline."""
+    judged = {(j.lesson, j.run["seed"]): j for j in comparison.runs} if comparison else {}
     return [
         Row(
             name,
             run["seed"],
             run["status"],
             run["seconds"],
-            _in_band(results["profile"], name, run, baseline),
+            _in_band(run, judged.get((name, run["seed"]))),
             sum(claim["holds"] for claim in run["claims"]),
             sum(not claim["holds"] for claim in run["claims"]),
         )
         for name, entry in results["lessons"].items()
-        for run in runs_of(entry)
+        for run in entry["runs"]
     ]
 
 
-def problems(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[str]:
-    """A sentence for each run that failed and, beside a baseline, for each metric or claim that is not as in it."""
-    if baseline is not None:
-        return compare(results, baseline).problems
+def failures(results: Results) -> list[str]:
+    """A sentence for each run that failed."""
     return [
         f"{name} (seed {run['seed']}): the run failed: {run['error']['message']}."
         for name, entry in results["lessons"].items()
-        for run in runs_of(entry)
+        for run in entry["runs"]
         if run["status"] == "failed"
     ]
 
 
-def table(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
+def verdict(results: Results, comparison: Comparison | None) -> str:
+    """One line: whether all is well, and if not, what kind of thing is not."""
+    runs = sum(len(entry["runs"]) for entry in results["lessons"].values())
+    if failed := len(failures(results)):
+        return f"{failed} of {runs} runs failed:"
+    if comparison is None:
+        return f"All is well: {runs} run(s) passed; their profile has no baseline to compare with."
+    if not comparison.problems:
+        return f"All is well: {runs} run(s) passed, {counts(comparison)}."
+    return f"{counts(comparison)}; {len(comparison.problems)} thing(s) are not as they should be:"
+
+
+def counts(comparison: Comparison) -> str:
+    """How many metrics are as in the baseline, and by which measure."""
+    in_band, total = (sum(getattr(judged, key) for judged in comparison.runs) for key in ("in_band", "total"))
+    exact = all(judged.exact for judged in comparison.runs)
+    return f"{in_band} of {total} metrics {'equal those' if exact else 'lie within the bands'} of the baseline"
+
+
+def machine(comparison: Comparison) -> str:
+    """One sentence on whether the runs are held to the stored values or to bands, and why."""
+    runs = [judged for judged in comparison.runs if judged.run["status"] == "passed"]
+    here = ", ".join(dict.fromkeys(judged.run["instruction_set"] or "" for judged in runs))
+    if all(judged.exact for judged in runs):
+        return f"The machine ({here}), the versions and the seeds are the baseline's: every value must be equal."
+    if any(judged.run["instruction_set"] is None for judged in runs):
+        return (
+            "These results do not say which instruction set they were computed with, as those of an older version: "
+            "they are judged as another machine's, by bands."
+        )
+    return f"The machine ({here}), the versions or the seeds are not the baseline's: values must lie in bands."
+
+
+def table(results: Results, comparison: Comparison | None) -> str:
     """The closing table, as text; the seed has a column if a lesson ran at several."""
     head = ["lesson", "seed", "result", "seconds", "in band", "claims hold", "do not hold"]
     body = [
@@ -66,10 +96,25 @@ def table(results: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str
             str(row.holds),
             str(row.does_not_hold),
         ]
-        for row in rows(results, baseline)
+        for row in rows(results, comparison)
     ]
-    if not any("runs" in entry for entry in results["lessons"].values()):
+    if all(len(seeds) == 1 for seeds in results["plan"].values()):
         head, *body = [[*line[:1], *line[2:]] for line in [head, *body]]
+    return text_table(head, body)
+
+
+def measured_table(results: Results) -> str:
+    """What each run took: its time, the slowest cell, and the most memory that its kernel held."""
+    head = ["lesson", "seed", "minutes", "in cells", "slowest cell", "peak memory"]
+    body = []
+    for name, entry in results["lessons"].items():
+        for run in entry["runs"]:
+            seconds = {i: s for i, s in enumerate(run["cell_seconds"]) if s is not None}
+            slowest = max(seconds, key=seconds.get, default=None)
+            memory = "unknown" if run["peak_memory"] is None else f"{run['peak_memory']:.0f} MB"
+            cell = "-" if slowest is None else f"{slowest} ({seconds[slowest]:.1f} s)"
+            minutes, inside = run["seconds"] / 60, sum(seconds.values()) / 60
+            body.append([name, str(run["seed"]), f"{minutes:.2f}", f"{inside:.2f}", cell, memory])
     return text_table(head, body)
 
 
@@ -86,10 +131,9 @@ def text_table(head: list[str], body: list[list[str]]) -> str:
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, body)])
 
 
-def _in_band(profile: str, name: str, run: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
+def _in_band(run: Run, judged: Judged | None) -> str:
     if run["status"] == "failed":
         return "-"
-    if baseline is None or name not in baseline["lessons"]:
+    if judged is None or not any(band is not None for band in judged.bands.values()):
         return "no baseline"
-    found = compare({"profile": profile, "lessons": {name: run}}, baseline).lessons[name]
-    return f"{found.in_band}/{found.total}"
+    return f"{judged.in_band}/{judged.total}"

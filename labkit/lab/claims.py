@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import labkit
-
-BASELINES = Path(labkit.__file__).parent.parent / "tests" / "baselines"
+from labkit import baselines
 
 
 class _Names(string.Formatter):
@@ -39,14 +36,6 @@ def evidence(facts: Mapping[str, float | str]) -> str:
     return ", ".join(shown)
 
 
-def recorded_elsewhere(profile: str, lesson: str) -> dict[str, dict[str, int]]:
-    """{claim text: {"holds": seeds where it held, "runs": seeds}} at a profile; empty where it was never recorded."""
-    path = BASELINES / f"{profile}.json"
-    if not path.exists():
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))["lessons"].get(lesson, {}).get("claims", {})
-
-
 def count(recorded: Mapping[str, int] | None) -> str:
     """ "✔ holds (5 of 5 seeds)", "varies: 2 of 5 seeds" or "not run"."""
     if recorded is None:
@@ -61,7 +50,7 @@ def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str
     Claims that were only tested at other profiles follow, so that no verdict is missing because this run was small.
     """
     claims = list(claims)
-    elsewhere = [recorded_elsewhere(other, lesson) for other in labkit.PROFILES]
+    elsewhere = [baselines.of_lesson(other, lesson).get("claims", {}) for other in labkit.PROFILES]
     head = ["claim", "source", f"here (`{profile}`)", "evidence here", *(f"at `{other}`" for other in labkit.PROFILES)]
     rows = [head, ["---"] * len(head)]
     for claim in claims:

@@ -29,6 +29,7 @@ import torch
 from IPython.display import Code, display
 
 import labkit
+from labkit.caps import instruction_set, too_late
 from labkit.lab import claims
 from labkit.lab.exercise import Exercise, check, solution
 from labkit.lab.progress import Progress
@@ -58,6 +59,7 @@ class Lab:
         self._hints_given: dict[str, int] = {}
         self._config = ""
         self._progress = Progress()
+        self._records = _records_file(f"{lesson}-{profile}-{seed}.jsonl")
         torch.set_num_threads(THREADS[profile])
         threadpoolctl.threadpool_limits(THREADS[profile])  # of scikit-learn and NumPy
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on a GPU
@@ -69,7 +71,10 @@ class Lab:
         versions |= {"torch": torch.__version__, "numpy": np.__version__}
         say = f"{lesson} at profile {profile!r}, seed {seed}, on {self.device} with {THREADS[profile]} thread(s)"
         fields = {"lesson": lesson, "profile": profile, "seed": seed, "device": str(self.device)}
-        self._display("session", fields | {"threads": THREADS[profile], "versions": versions}, text=say)
+        fields |= {"threads": THREADS[profile], "instruction_set": instruction_set(), "versions": versions}
+        self._display("session", fields, text=say)
+        if problem := too_late():
+            _say(problem)
 
     # ---- profile and randomness -------------------------------------------------------------------------------------
 
@@ -155,12 +160,8 @@ class Lab:
 
         if not alt.strip():
             raise ValueError("a figure needs alt text: say in a sentence or two what it shows")
-        data = {
-            "image/png": base64.b64encode(as_png(figure)).decode(),
-            "text/plain": f"Figure: {alt}",
-            labkit.RECORD_MIME: {"kind": "figure", "alt": alt},
-        }
-        display(data, raw=True, metadata={"image/png": {"alt": alt}})
+        png = base64.b64encode(as_png(figure)).decode()
+        self._display("figure", {"alt": alt}, text=f"Figure: {alt}", png=png)
         # JupyterLab drops an image's alt text: there, its reader finds it below the figure.
         words = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
         display({"text/markdown": words, "text/plain": alt}, raw=True)
@@ -217,11 +218,34 @@ class Lab:
             raise KeyError(f"{name!r} is no exercise of lesson {self.lesson}: its exercises are {known}")
         return self.exercises[name]
 
-    def _display(self, kind: str, fields: dict[str, Any], *, text: str, markdown: str | None = None) -> None:
-        data: dict[str, Any] = {"text/plain": text, labkit.RECORD_MIME: {"kind": kind} | fields}
+    def _display(
+        self, kind: str, fields: dict[str, Any], *, text: str, markdown: str | None = None, png: str | None = None
+    ) -> None:
+        """Show a record in words (or as a picture), and keep it where a program finds it."""
+        record = {"kind": kind} | fields
+        data: dict[str, Any] = {"text/plain": text, labkit.RECORD_MIME: record}
         if markdown is not None:
             data["text/markdown"] = markdown
-        display(data, raw=True)
+        if png is not None:
+            data["image/png"] = png
+        display(data, raw=True, metadata={} if png is None else {"image/png": {"alt": fields["alt"]}})
+        if self._records is not None:
+            with open(self._records, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _records_file(name: str) -> Path | None:
+    """An empty file of that name in the folder LABKIT_RECORDS, for what is recorded; None if there is no such folder.
+
+    So that whoever executes a notebook without keeping it, as nbval does, has the records all the same.
+    """
+    folder = os.environ.get("LABKIT_RECORDS")
+    if not folder:
+        return None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    file = Path(folder, name)
+    file.write_text("", encoding="utf-8")
+    return file
 
 
 def _finite(name: str, value: float) -> float:

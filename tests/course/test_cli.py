@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tiny_course import FAILED, Course, a_run, results_of
+from tiny_course import FAILED, SESSION, Course, a_run, baseline_of, results_of
 
 from labkit import __version__
+from labkit.course.baselines import baseline_path, derive, save_baseline
 from labkit.course.cli import main
+from labkit.course.files import write_json
 from labkit.course.options import parameter_value
-from labkit.course.records import read_results, write_json
+from labkit.course.results import Journal, gather, read_results
 
 
 def labkit(*arguments: object) -> Result:
@@ -41,23 +44,37 @@ def test_a_run_ends_with_a_table_the_problems_and_what_to_do_next(
     course.add("one", "tell(kind='metric', name='a', value=1.0, unit='')")
     course.add("two", "raise ValueError('no luck')")
     monkeypatch.chdir(tmp_path)
-    write_json_baseline(course)
+    save_baseline(baseline_of(1.0, 2.0, metrics={}, claims={}), course.root)
     result = labkit("run", "--jobs", 2)
     assert result.exit_code == 1
-    assert result.stderr == ""
     assert [line.split()[0] for line in result.stdout.splitlines()[2:4]] == ["01_one", "02_two"]
+    assert "1 of 2 runs failed:" in result.stdout
     assert "- 01_one (seed 0): the metric a has no baseline" in result.stdout
     assert "- 02_two (seed 0): the run failed: ValueError: no luck in cell 2 (raise ValueError(" in result.stdout
     assert result.stdout.endswith("\nReport: course/build/course/report.html\nOpen the lab: make lab\n")
     assert (course.root / "build" / "course" / "report.html").is_file()
+    said = sorted(line.split(": ")[1].split(" in ")[0] for line in result.stderr.splitlines())
+    assert said == ["01_one seed 0 passed", "02_two seed 0 failed"], "where no bar is shown, each run has its line"
 
 
-def write_json_baseline(course: Course) -> None:
-    """A baseline of 01_one that knows none of its metrics."""
-    folder = course.root / "tests" / "baselines"
-    folder.mkdir(parents=True)
-    lessons = {"01_one": {"metrics": {}, "claims": {}}}
-    write_json(folder / "quick.json", {"schema_version": 1, "profile": "quick", "lessons": lessons})
+@pytest.mark.parametrize("command", ["run", "baseline"])
+def test_a_damaged_baseline_is_found_before_anything_runs(course: Course, command: str) -> None:
+    course.add("one")
+    path = baseline_path("quick", course.root)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema_version": 2, "profile": "quick", "lessons": []}')
+    result = labkit(command)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "is damaged" in result.stderr
+    assert not (course.root / "build").exists()
+
+
+def test_one_failed_seed_of_several_fails_the_lesson(course: Course, tmp_path: Path) -> None:
+    course.add("one", "assert seed != 1, 'no luck'")
+    result = labkit("run", "--seeds", "0-2", "--jobs", 2, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    entry = read_results(tmp_path / "out" / "results.json")["lessons"]["01_one"]
+    assert (entry["status"], [run["status"] for run in entry["runs"]]) == ("failed", ["passed", "failed", "passed"])
 
 
 def test_only_the_lessons_named_run_and_a_terminal_sees_their_progress(course: Course, tmp_path: Path) -> None:
@@ -72,7 +89,7 @@ def test_only_the_lessons_named_run_and_a_terminal_sees_their_progress(course: C
         seen += chunk
     os.close(ours)
     assert done.returncode == 0
-    assert "has no baseline yet: `labkit baseline --profile quick` derives one" in done.stdout
+    assert "their profile has no baseline to compare with" in done.stdout
     assert list(read_results(tmp_path / "out" / "results.json")["lessons"]) == ["01_one"]
     assert b"01_one seed 0: cell 1/2" in seen
     assert b"0/1" in seen
@@ -134,28 +151,114 @@ def test_a_parameter_is_read_as_python_would(text: str, value: object) -> None:
 # ---- baseline and verify ---------------------------------------------------------------------------------------------
 
 
-def test_results_like_their_baseline_verify_and_others_are_named_line_by_line(course: Course, tmp_path: Path) -> None:
+@pytest.fixture
+def path(course: Course, tmp_path: Path) -> Path:
+    """Where a test puts results of a course whose 01_one has the baseline of `seeds(5)`."""
     course.add("one")
-    path = tmp_path / "results.json"
+    save_baseline(derive(seeds(5)), course.root)
+    return tmp_path / "results.json"
+
+
+FAR = {"vae/kl": {"value": 99.0, "unit": "nats"}}
+
+
+def test_results_like_their_baseline_verify(path: Path) -> None:
     write_json(path, seeds(5))
-    derived = labkit("baseline", "--from", path)
-    assert derived.exit_code == 0
-    assert derived.stdout.startswith("Baseline: ")
+    result = labkit("verify", "--results", path)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "The machine (x86_64 AVX2), the versions and the seeds are the baseline's: every value must be equal.",
+            "All is well: 5 run(s) passed, 5 of 5 metrics equal those of the baseline.",
+        ],
+    )
 
-    well = labkit("verify", "--results", path)
-    assert (well.exit_code, well.stdout) == (0, "5 of 5 metrics in band, 0 problem(s).\n")
 
+def test_results_unlike_their_baseline_are_named_line_by_line(path: Path) -> None:
     claims = [{**claim, "holds": not claim["holds"]} for claim in a_run()["claims"]]
-    write_json(path, seeds(1, metrics={"vae/kl": {"value": 99.0, "unit": "nats"}}, claims=claims))
-    badly = labkit("verify", "--results", path)
-    assert badly.exit_code == 1
-    metric, *flipped, total = badly.stdout.splitlines()
-    assert metric.startswith("01_one (seed 0): the metric vae/kl = 99 nats is outside its band")
+    write_json(path, seeds(1, metrics=FAR, claims=claims))
+    result = labkit("verify", "--results", path)
+    assert result.exit_code == 1
+    _, total, metric, *flipped = result.stdout.splitlines()
+    assert total == "0 of 1 metrics equal those of the baseline; 3 thing(s) are not as they should be:"
+    assert metric.startswith("- 01_one (seed 0): 1 of 1 values are not those stored for this seed")
     assert [line.split("”")[0] for line in sorted(flipped)] == [
-        "01_one (seed 0): the claim “AE is compact",
-        "01_one (seed 0): the claim “The KL is small",
+        "- 01_one (seed 0): the claim “AE is compact",
+        "- 01_one (seed 0): the claim “The KL is small",
     ]
-    assert total == "0 of 1 metrics in band, 3 problem(s)."
+
+
+def test_a_claim_that_flipped_is_enough_to_fail(path: Path) -> None:
+    claims = [{**claim, "holds": False} for claim in a_run()["claims"]]
+    write_json(path, seeds(1, claims=claims))
+    result = labkit("verify", "--results", path)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 3)
+
+
+@pytest.mark.parametrize("plan", [{"01_one": [0, 1, 2]}, {"01_one": [0], "02_two": [0]}])
+def test_a_run_that_was_killed_before_its_end_does_not_verify(path: Path, plan: dict) -> None:
+    Journal(path.parent, gather("quick", plan, [])).append("01_one", a_run())  # and no more
+    result = labkit("verify", "--results", path)
+    assert result.exit_code == 1
+    assert "the run was planned and is missing" in result.stdout
+
+
+def test_results_without_any_run_do_not_verify(path: Path) -> None:
+    write_json(path, gather("quick", {"01_one": [0]}, []))
+    assert labkit("verify", "--results", path).exit_code == 1
+
+
+def test_another_machine_out_of_its_bands_is_given_two_more_seeds(course: Course, path: Path) -> None:
+    value = "100.0 * (seed == 0) + seed % 3 + 0.25"  # far out at seed 0 alone
+    lesson = course.add("again", f"tell(kind='metric', name='a', value={value}, unit='')").name
+    metrics = {"a": {"unit": "", "values": [0.25, 1.25, 2.25, 0.25, 1.25]}}
+    one = baseline_of(*range(5), metrics=metrics, claims={}, instruction_set="arm64 DEFAULT")["lessons"]["01_one"]
+    save_baseline({"schema_version": 2, "profile": "quick", "lessons": {lesson: {**one, "claims": {}}}}, course.root)
+    out = path.parent / "out"
+    assert labkit("run", "again", "--out", out).exit_code == 0
+    told = labkit("verify", "--results", out / "results.json")
+    assert told.exit_code == 0, told.stdout
+    assert f"{lesson} is run again at seeds 1, 2, to tell chance from change." in told.stderr
+    assert read_results(out / "confirm" / lesson / "results.json")["plan"] == {lesson: [1, 2]}
+    strict = labkit("verify", "--no-confirm", "--results", out / "results.json")
+    assert strict.exit_code == 1
+    assert "the metric a = 100.25 is outside its band" in strict.stdout
+
+
+def test_records_of_notebooks_that_somebody_else_executed_verify(path: Path, course: Course) -> None:
+    folder = path.parent / "records"
+    assert "execute the notebooks with LABKIT_RECORDS=" in labkit("verify", "--records", folder).stderr
+    folder.mkdir()
+    missing = labkit("verify", "--records", folder)
+    assert (missing.exit_code, "01_one (seed 0): the run was planned and is missing" in missing.stdout) == (1, True)
+    run = a_run()
+    session = {**SESSION, "lesson": "01_one", "profile": "quick", "seed": 0, "versions": run["versions"]}
+    metrics = [{"kind": "metric", "name": name, **metric} for name, metric in run["metrics"].items()]
+    records = [session, *metrics, *({"kind": "claim", **claim} for claim in run["claims"])]
+    file = folder / "01_one-quick-0.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert labkit("verify", "--records", folder).exit_code == 0
+    file.write_text("{")
+    broken = labkit("verify", "--records", folder)
+    assert (broken.exit_code, "line 1 of 01_one-quick-0.jsonl holds" in broken.stdout) == (1, True)
+    assert "give one" in labkit("verify", "--records", folder, "--results", path).stderr
+
+
+def test_results_of_an_older_version_are_judged_as_another_machines(path: Path) -> None:
+    old = {key: value for key, value in a_run().items() if key not in ("peak_memory", "instruction_set")}
+    entry = {**old, "cell_seconds": 1.5}
+    write_json(path, {"schema_version": 1, "profile": "quick", "lessons": {"01_one": entry}})
+    result = labkit("verify", "--results", path)
+    assert result.exit_code == 0
+    assert "do not say which instruction set they were computed with" in result.stdout
+
+
+def test_a_baseline_of_version_1_is_named(course: Course, path: Path) -> None:
+    baseline_path("quick", course.root).write_text('{"schema_version": 1, "profile": "quick", "lessons": {}}')
+    write_json(path, seeds(1))
+    result = labkit("verify", "--results", path)
+    assert result.exit_code == 2
+    assert "is of version 1, which kept bands instead of the value at each seed: derive it again" in result.stderr
 
 
 def test_verify_without_results_says_what_to_run(course: Course) -> None:
@@ -174,14 +277,6 @@ def test_verify_without_a_baseline_says_what_to_run(course: Course, tmp_path: Pa
     assert "derive it with `labkit baseline --profile quick`" in result.stderr
 
 
-def test_results_of_a_run_that_finished_nothing_do_not_verify(course: Course, tmp_path: Path) -> None:
-    course.add("one")
-    write_json(tmp_path / "results.json", {**seeds(1), "lessons": {}})
-    result = labkit("verify", "--results", tmp_path / "results.json")
-    assert result.exit_code == 2
-    assert "No lesson has finished" in result.stderr
-
-
 def test_a_baseline_needs_results_and_enough_seeds(course: Course, tmp_path: Path) -> None:
     course.add("one")
     path = tmp_path / "results.json"
@@ -192,7 +287,7 @@ def test_a_baseline_needs_results_and_enough_seeds(course: Course, tmp_path: Pat
     assert (few.exit_code, "at least 5 different seeds" in few.stderr) == (2, True)
     named = labkit("baseline", "one", "--from", path)
     assert (named.exit_code, "name none" in named.stderr) == (2, True)
-    assert not (course.root / "tests").exists()
+    assert not baseline_path("quick", course.root).exists()
 
 
 def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +296,7 @@ def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monk
     result = labkit("baseline", "--seeds", "0")
     assert result.exit_code == 1
     assert "- 01_one (seed 0): the run failed: ValueError: no luck" in result.stdout
-    assert not (course.root / "tests").exists()
+    assert not baseline_path("quick", course.root).exists()
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------

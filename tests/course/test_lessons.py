@@ -11,7 +11,6 @@ ENTRY = {
     "name": '"01_first"',
     "title": '"First"',
     "paper": '"Somebody (2013)"',
-    "year": "2013",
     "minutes": "10",
     "level": '"introductory"',
     "data": '"MNIST"',
@@ -44,7 +43,7 @@ def test_the_course_lists_lesson_01_first():
 def test_an_entry_becomes_a_frozen_lesson_with_its_paths(tmp_path):
     root = course(tmp_path, {})
     (lesson,) = load_lessons(root)
-    made = Lesson("01_first", "First", "Somebody (2013)", 2013, 10, "introductory", "MNIST", "Something", ("atari",))
+    made = Lesson("01_first", "First", "Somebody (2013)", 10, "introductory", "MNIST", "Something", ("atari",))
     assert lesson == made
     assert (lesson.number, lesson.topic) == ("01", "first")
     assert notebook_path(lesson) == root / "notebooks" / "01_first.ipynb"
@@ -52,7 +51,7 @@ def test_an_entry_becomes_a_frozen_lesson_with_its_paths(tmp_path):
 
 
 def test_a_lesson_made_without_a_root_belongs_to_the_course_itself():
-    lesson = Lesson("01_first", "First", "Somebody (2013)", 2013, 10, "introductory", "MNIST", "Something")
+    lesson = Lesson("01_first", "First", "Somebody (2013)", 10, "introductory", "MNIST", "Something")
     assert notebook_path(lesson) == course_root() / "notebooks" / "01_first.ipynb"
 
 

@@ -6,15 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import pytest
-from tiny_course import SESSION, a_run, results_of
+from tiny_course import SESSION
 
-from labkit.course import records
+from labkit.course.files import write_json
 from labkit.course.lessons import CourseError
-from labkit.course.records import RecordError, read_records, read_results, write_json, write_results
+from labkit.course.records import RecordError, read_recorded, read_records
 
-SCHEMA = json.loads(Path(records.__file__).with_name("results.schema.json").read_text())
 METRIC = {"kind": "metric", "name": "vae/kl", "value": 12.5, "unit": "nats"}
 CLAIM = {"kind": "claim", "text": "It holds", "holds": True, "evidence": {"AE": 1}, "source": "paper", "reason": ""}
 EXERCISE = {"kind": "exercise", "name": "kl", "outcome": "not yet", "checks": 5, "passed": 3, "mistake": "sign"}
@@ -35,7 +33,7 @@ def test_every_kind_of_record_is_read(executed: Write) -> None:
         "claims": [{key: value for key, value in CLAIM.items() if key != "kind"}],
         "exercises": {"kl": {"outcome": "not yet", "checks": 5, "passed": 3, "mistake": "sign"}},
         "figures": [{"alt": "A cat", "png": "aGk="}],
-        "cell_seconds": 1.5,
+        "cell_seconds": [0.5, 0.5],
     }
 
 
@@ -86,36 +84,20 @@ def test_a_notebook_that_is_missing_or_cut_off_is_named(tmp_path: Path, content:
         read_records(path)
 
 
-def test_the_schema_is_one_and_accepts_results_in_both_forms() -> None:
-    jsonschema.Draft7Validator.check_schema(SCHEMA)
-    for results in (results_of(a_run()), results_of(a_run(0), a_run(1))):
-        jsonschema.Draft7Validator(SCHEMA).validate(results)
+def test_a_file_of_records_says_what_the_notebook_would(tmp_path: Path, executed: Write) -> None:
+    session = {**SESSION, "lesson": "01_one", "profile": "quick", "seed": 1}
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in (session, METRIC, CLAIM, EXERCISE)))
+    assert read_recorded(file) == {**read_records(executed(session, METRIC, CLAIM, EXERCISE)), "cell_seconds": []}
 
 
-def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
-    results = results_of(a_run(0), a_run(1))
-    write_results(tmp_path / "results.json", results)
-    assert read_results(tmp_path / "results.json") == results
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"status": "fine"}, {"status": "failed"}, {"seed": -1}, {"metrics": {"a": 1.0}}, {"surprise": 1}]
-)
-def test_results_that_break_the_schema_are_not_written(tmp_path: Path, wrong: dict) -> None:
-    results = results_of(a_run(**wrong))
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft7Validator(SCHEMA).validate(results)
-    with pytest.raises(ValueError, match="data"):
-        write_results(tmp_path / "results.json", results)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 2, "profile": "quick", "lessons": {}}'])
-def test_what_are_no_results_is_said_in_one_sentence(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "results.json"
-    path.write_text(content)
-    with pytest.raises(CourseError, match=r"does not hold results of version 1 .* run `labkit run` again"):
-        read_results(path)
+def test_a_file_of_records_that_cannot_be_used_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text(json.dumps(METRIC) + "\n" + json.dumps(METRIC)[:-5])
+    with pytest.raises(RecordError, match=r"line 2 of records\.jsonl holds"):
+        read_recorded(file)
+    with pytest.raises(RecordError, match=r"gone\.jsonl cannot be read"):
+        read_recorded(tmp_path / "gone.jsonl")
 
 
 def test_writing_never_leaves_half_a_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_course import BASELINE, FAILED, a_run, results_of
 
+from labkit.course import report
+from labkit.course.comparison import compare
 from labkit.course.lessons import CourseError
 from labkit.course.report import write_report
 
@@ -45,7 +48,9 @@ def page(tmp_path: Path) -> Callable[..., Page]:
     """The report of the given runs, read back."""
 
     def make(*runs: dict, baseline: dict | None = BASELINE) -> Page:
-        return Page(write_report(results_of(*runs), tmp_path, baseline).read_text(encoding="utf-8"))
+        results = results_of(*runs)
+        comparison = None if baseline is None else compare(results, baseline)
+        return Page(write_report(results, tmp_path, comparison).read_text(encoding="utf-8"))
 
     return make
 
@@ -54,16 +59,19 @@ def test_claims_metrics_and_exercises_are_shown_with_their_verdict_in_words(page
     text = page(a_run()).text
     assert "✓ holds The KL is small" in text
     assert "✗ does not hold AE is compact it spreads paper AE: 0.5" in text
-    assert "vae/kl 12 nats 11.5 to 12.5 ✓ in band" in text
+    assert "vae/kl 12 nats 12 ✓ equal" in text
     assert "kl not yet (missing_half) 3 of 5" in text
     assert "01_one 0 ✓ passed 3.2 1/1 1 1" in text
-    assert "Problems" not in text
+    assert "All is well: 1 run(s) passed, 1 of 1 metrics equal those of the baseline." in text
+    assert "1.5 s in the cells, at most 321 MB, on cpu (x86_64 AVX2)" in text
+    assert "Not as it should be" not in text
 
 
-def test_a_metric_out_of_its_band_is_marked_and_named_as_a_problem(page: Callable[..., Page]) -> None:
-    text = page(a_run(metrics={"vae/kl": {"value": 99.0, "unit": "nats"}})).text
-    assert "vae/kl 99 nats 11.5 to 12.5 ✗ out of band" in text
-    assert "Problems 01_one (seed 0): the metric vae/kl = 99 nats is outside its band" in text
+def test_a_metric_out_of_its_band_is_marked_and_named_and_nothing_is_called_failed(page: Callable[..., Page]) -> None:
+    text = page(a_run(7, metrics={"vae/kl": {"value": 99.0, "unit": "nats"}})).text
+    assert re.search(r"vae/kl 99 nats 1[\d.]+ to 1[\d.]+ ✗ out of band", text)
+    assert "Not as it should be 01_one (seed 7): the metric vae/kl = 99 nats is outside its band" in text
+    assert "failed" not in text.lower()
 
 
 def test_without_a_baseline_the_report_says_so(page: Callable[..., Page]) -> None:
@@ -96,6 +104,27 @@ def test_every_figure_is_in_the_page_and_has_its_alt_text(
     images = page(a_run(figures=2)).all("img")
     assert [image["alt"] for image in images] == ['A "cat"', "A dog"]
     assert all(image["src"] == f"data:image/png;base64,{PNG}" for image in images)
+
+
+def test_the_figures_are_those_of_the_first_seed_and_the_others_are_in_their_notebooks(
+    page: Callable[..., Page], executed: Callable, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        alt = {"kind": "figure", "alt": f"Seed {seed}"}
+        executed(alt, path=tmp_path / f"01_one-seed{seed}.ipynb", extra={"image/png": PNG})
+    shown = page(a_run(0, figures=1), a_run(1, figures=1))
+    assert [image["alt"] for image in shown.all("img")] == ["Seed 0"]
+    assert "01_one-seed1.ipynb , with 1 figure(s) that are not shown here" in shown.text
+
+
+def test_a_report_leaves_figures_out_when_they_come_to_too_much(
+    page: Callable[..., Page], executed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed({"kind": "figure", "alt": "A cat"}, path=tmp_path / "01_one-seed0.ipynb", extra={"image/png": PNG})
+    monkeypatch.setattr(report, "FIGURES", len(PNG) - 1)
+    assert not page(a_run(figures=1)).all("img")
+    monkeypatch.setattr(report, "FIGURES", len(PNG))
+    assert page(a_run(figures=1)).all("img")
 
 
 def test_the_page_needs_nothing_from_anywhere(page: Callable[..., Page], executed: Callable, tmp_path: Path) -> None:

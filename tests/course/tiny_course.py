@@ -12,8 +12,10 @@ import nbformat
 
 from labkit import RECORD_MIME
 from labkit.course.lessons import Lesson
+from labkit.course.results import Results, gather
 
-SESSION = {"kind": "session", "device": "cpu", "threads": 1, "versions": {"python": "3"}}
+AVX2 = "x86_64 AVX2"
+SESSION = {"kind": "session", "device": "cpu", "threads": 1, "instruction_set": AVX2, "versions": {"python": "3"}}
 START = f"""\
 from IPython.display import display
 def tell(**record):
@@ -30,7 +32,7 @@ class Course:
 
     def add(self, topic: str, *cells: str, start: str = START) -> Lesson:
         """A lesson whose notebook has the parameters, a session record, and then ``cells``."""
-        fields = {"title": topic.title(), "paper": "Nobody (2020)", "year": 2020, "minutes": 5, "data": "none"}
+        fields = {"title": topic.title(), "paper": "Nobody (2020)", "minutes": 5, "data": "none"}
         name = f"{len(self.lessons) + 1:02d}_{topic}"
         lesson = Lesson(name, level="introductory", teaches="nothing", **fields, root=self.root)
         self.lessons.append(lesson)
@@ -63,12 +65,14 @@ def a_run(seed: int = 0, **changes: Any) -> dict[str, Any]:
     run = {
         "status": "passed",
         "seconds": 3.25,
-        "cell_seconds": 1.5,
+        "cell_seconds": [None, 1.5],
+        "peak_memory": 321.0,
         "profile": "quick",
         "seed": seed,
         "device": "cpu",
         "threads": 1,
-        "versions": {"python": "3.11"},
+        "instruction_set": AVX2,
+        "versions": {"python": "3.11", "torch": "2.15"},
         "config": {"epochs": 2},
         "metrics": {"vae/kl": {"value": 12.0 + seed / 10, "unit": "nats"}},
         "claims": [
@@ -88,23 +92,28 @@ def a_run(seed: int = 0, **changes: Any) -> dict[str, Any]:
     return {**run, **changes}
 
 
-def results_of(*runs: dict[str, Any]) -> dict[str, Any]:
+def results_of(*runs: dict[str, Any], plan: dict[str, list[int]] | None = None) -> Results:
     """results.json of one lesson, 01_one."""
-    status = "passed" if all(run["status"] == "passed" for run in runs) else "failed"
-    entry = runs[0] if len(runs) == 1 else {"status": status, "seconds": 9.0, "runs": list(runs)}
-    return {"schema_version": 1, "profile": "quick", "lessons": {"01_one": entry}}
+    plan = plan or {"01_one": [run["seed"] for run in runs]}
+    return gather("quick", plan, [("01_one", run) for run in runs])
 
 
-BASELINE = {
-    "schema_version": 1,
-    "profile": "quick",
-    "lessons": {
-        "01_one": {
-            "metrics": {"vae/kl": {"unit": "nats", "n": 5, "low": 11.5, "high": 12.5}},
-            "claims": {"The KL is small": {"holds": 5, "runs": 5}, "AE is compact": {"holds": 0, "runs": 5}},
-        }
-    },
-}
+def baseline_of(*values: float, claims: dict[str, tuple[int, int]] | None = None, **changes: Any) -> dict[str, Any]:
+    """A baseline of 01_one in which the metric vae/kl has these values, one a seed from 0."""
+    claims = claims or {"The KL is small": (5, 5), "AE is compact": (0, 5)}
+    lesson = {
+        "seeds": list(range(len(values))),
+        "versions": {"python": "3.11", "torch": "2.15"},
+        "device": "cpu",
+        "threads": 1,
+        "instruction_set": AVX2,
+        "metrics": {"vae/kl": {"unit": "nats", "values": list(values)}},
+        "claims": {text: {"holds": holds, "runs": runs} for text, (holds, runs) in claims.items()},
+    }
+    return {"schema_version": 2, "profile": "quick", "lessons": {"01_one": lesson | changes}}
+
+
+BASELINE = baseline_of(12.0, 12.1, 12.2, 12.3, 12.4)
 FAILED = {
     "status": "failed",
     "error": {

@@ -1,0 +1,59 @@
+"""One instruction set on every x86-64 machine, so that a seed gives the same numbers on all of them.
+
+A convolution or a matrix product adds its terms in another order with every instruction set, and training makes of a
+last digit another network. ATen, oneDNN and MKL choose the widest set that the processor has; capped to AVX2, which
+nearly every x86-64 processor of the last ten years has, they choose the same one. `import labkit` sets the caps. They
+act as long as torch has computed nothing yet, also if it has been imported already.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+
+CAPS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+"""Environment variables of ATen, oneDNN and MKL. One that the user has set stays as it is."""
+
+ELSEWHERE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+"""Caps under which an x86-64 machine computes as differently as another kind of machine would."""
+
+
+def set_caps() -> None:
+    """Cap ATen, oneDNN and MKL to AVX2 on x86-64; elsewhere there is nothing to cap."""
+    if _machine() == "x86_64":
+        for name, value in CAPS.items():
+            os.environ.setdefault(name, value)
+
+
+def instruction_set() -> str:
+    """What torch computes with in this process: "x86_64 AVX2", "arm64 DEFAULT", or library by library if they differ.
+
+    Asking settles it for ATen, so no cap can be set afterwards.
+    """
+    import torch
+
+    aten = torch.backends.cpu.get_cpu_capability()
+    if _machine() != "x86_64":
+        return f"{_machine()} {aten}"
+    onednn, mkl = (os.environ.get(name, "uncapped").upper() for name in ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR"))
+    same = {aten, onednn, mkl} == {"AVX2"}
+    return "x86_64 AVX2" if same else f"x86_64 ATen {aten}, oneDNN {onednn}, MKL {mkl}"
+
+
+def too_late() -> str | None:
+    """A sentence if torch had computed something before the caps were set, so that they have no effect; else None."""
+    import torch
+
+    in_force = torch.backends.cpu.get_cpu_capability()
+    if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() != "avx2" or in_force in ("AVX2", "DEFAULT"):
+        return None
+    return (
+        f"torch had computed something before labkit was imported, so it goes on with {in_force} instead of AVX2 and "
+        "numbers may differ from the stored ones: restart the kernel and run the lesson from its first cell."
+    )
+
+
+def _machine() -> str:
+    """The processor's architecture; Windows calls x86-64 otherwise."""
+    machine = platform.machine().lower()
+    return "x86_64" if machine == "amd64" else machine

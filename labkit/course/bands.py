@@ -1,0 +1,108 @@
+"""How far a metric may lie from what its baseline holds, by what is known about the machine and the seed.
+
+Three measures, from sharp to wide. The same machine must give the stored *value*. Another *machine* given the same seed
+gives another number, since rounding grows in training; how far it moves was measured, on a machine made to compute as
+another one would. Another *seed* draws other data, weights and batches, and moves a metric further.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labkit.baselines import spread
+
+Measure = Literal["value", "machine", "seed"]
+
+ROUNDING = 1e-6  # relative: the same number but for its last digits
+NOBODY_CARES = 1e-3  # relative: how a sum of float32 may differ where no training magnifies it
+MACHINES = 4.5  # spreads between machines
+SEEDS = 5.0  # spreads between seeds
+# Chosen so that an unchanged course fails less than once in a hundred whole verdicts; `make bench` counts them.
+
+
+@dataclass(frozen=True)
+class Band:
+    """The values from `low` to `high`."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, middle: float, half: float) -> Band:
+        return cls(middle - half, middle + half)
+
+    @property
+    def middle(self) -> float:
+        return (self.low + self.high) / 2
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is inside; NaN is outside every band."""
+        return self.low <= value <= self.high
+
+    def place(self, value: float) -> float:
+        """Where in the band a value lies: -1 and 1 are its ends, 0 its middle."""
+        if value == self.middle:
+            return 0.0
+        return (value - self.middle) / self.half if self.half else math.copysign(math.inf, value - self.middle)
+
+
+def measures(lesson: Mapping[str, Any], seed: int, same_machine: bool) -> list[Measure]:
+    """What a run at `seed` can be held to, the sharpest first; `lesson` is its entry in the baseline."""
+    if seed not in lesson["seeds"]:
+        return ["seed"]
+    kept = [key for metric in lesson["metrics"].values() for key in metric]
+    found: list[Measure] = ["value"] if same_machine and "values" in kept else []
+    return [*found, *(["machine"] if "elsewhere" in kept else []), "seed"]
+
+
+def bands(lesson: Mapping[str, Any], seed: int, measure: Measure) -> dict[str, Band]:
+    """The band of every metric of a lesson's baseline for a run at `seed`, by one measure.
+
+    A count, the same whole number at every seed and on every machine, has to be met exactly.
+    """
+    typical = _typical_share(lesson) if measure == "machine" else 0.0
+    found = {}
+    for name, metric in lesson["metrics"].items():
+        s = spread(metric)
+        seen = {*metric.get("values", (s.low, s.high)), *metric.get("elsewhere", ())}
+        if len(seen) == 1 and float(s.mean).is_integer():
+            found[name] = Band(s.mean, s.mean)
+            continue
+        size = max(abs(s.low), abs(s.high))
+        if measure == "seed":
+            half = SEEDS * s.sd * math.sqrt(1 + 1 / s.n) + NOBODY_CARES * size
+            found[name] = Band.around(s.mean, half)
+            continue
+        stored = metric["values"][lesson["seeds"].index(seed)]
+        half = ROUNDING * size
+        if measure == "machine":
+            half = MACHINES * max(_between_machines(metric), typical * s.sd) + NOBODY_CARES * size
+        found[name] = Band.around(stored, half)
+    return found
+
+
+def _between_machines(metric: Mapping[str, Any]) -> float:
+    """By how much a metric differs between two machines at the same seed: root mean square over the seeds."""
+    pairs = zip(metric["values"], metric["elsewhere"], strict=True)
+    return math.sqrt(statistics.fmean((here - there) ** 2 for here, there in pairs))
+
+
+def _typical_share(lesson: Mapping[str, Any]) -> float:
+    """What share of its spread between seeds a metric of this lesson usually moves between machines.
+
+    Eight differences say little about one metric; no metric is taken for steadier than half of its lesson's.
+    """
+    shares = []
+    for metric in lesson["metrics"].values():
+        s = spread(metric)
+        if s.sd and "elsewhere" in metric:
+            shares.append(_between_machines(metric) / s.sd)
+    return statistics.median(shares) if shares else 0.0
