@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 WHOLE_LESSONS = "tests/notebooks/test_notebook_stages.py"  # each of its tests takes as long as many files
+LONGEST_FIRST = [WHOLE_LESSONS]  # if one were left for the end, the other workers would wait for it
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # read when torch and NumPy are loaded, also by what a test starts
+    # The workers share the cores: with a thread for each core they take three times as much of them.
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -25,9 +32,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Workers begin with the whole lessons: if one were left for the end, the other workers would wait for it."""
+    """Workers begin with the longest files."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_LESSONS))
+        rank = {file: place for place, file in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @pytest.fixture(scope="module")

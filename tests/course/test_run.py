@@ -170,14 +170,15 @@ def test_two_runs_at_once_need_a_folder_each(course: Course, tmp_path: Path) -> 
 # ---- runs that are stopped -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 1)])
 def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
-    course: Course, tmp_path: Path, number: signal.Signals
+    course: Course, tmp_path: Path, number: signal.Signals, jobs: int
 ) -> None:
-    good, hangs = course.add("good"), course.add("hangs", NOTE_PID, HANG)
-    waits = course.add("waits")
+    """With two jobs, two lessons are running then; in any case one has not begun."""
+    good, hangs = course.add("good"), course.add("hangs", f"{NOTE_PID}\n{HANG}")
+    interrupted = [hangs, *(course.add(f"hangs_{job}", HANG) for job in range(1, jobs)), course.add("waits")]
     out = tmp_path / "out"
-    command = [*course.command, "run", "--jobs", "2", "--out", str(out)]
+    command = [*course.command, "run", "--jobs", str(jobs), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     pid = pid_in(out / hangs.name)
     wait_until(lambda: good.name in read_results(out / "results.json")["lessons"])
@@ -193,8 +194,8 @@ def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
     else:
         assert process.returncode == 130
         assert "Traceback" not in stderr
-        assert lessons[hangs.name]["error"]["message"] == "the run was interrupted in cell 3 (import time)"
-        assert lessons[waits.name]["error"]["kind"] == "interrupted"
+        assert lessons[hangs.name]["error"]["message"] == "the run was interrupted in cell 2 (import os, pathlib)"
+        assert {lessons[lesson.name]["error"]["kind"] for lesson in interrupted} == {"interrupted"}
     assert not is_alive(pid)
 
 

@@ -111,7 +111,8 @@ def test_offline_without_a_file_its_place_is_named(monkeypatch, paths, server, n
     assert server.requests == []
 
 
-def test_standardized_features_have_mean_0_and_deviation_1_over_the_training_rows_and_constant_ones_are_0() -> None:
+def test_features_are_standardized_by_the_training_rows() -> None:
+    """They have mean 0 and deviation 1 over these, and constant ones are 0."""
     train = Rows(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([0, 1]))
     test = Rows(torch.tensor([[4.0, 5.0]]), torch.tensor([1]))
     table = Table(train, test, "made up", "By hand.", "none", "none").standardized()

@@ -229,7 +229,9 @@ def test_the_decimated_set_has_normal_at_its_true_rate_without_delay() -> None:
     assert normal.signal[100:900] == pytest.approx(4 * torch.arange(100, 900), rel=1e-3)  # a ramp keeps its place
 
 
-def test_the_decimated_normal_keeps_what_lies_below_and_loses_what_lies_above_the_new_nyquist_frequency() -> None:
+def test_the_decimated_normal_has_no_aliases() -> None:
+    """It keeps what lies below the new Nyquist frequency, and loses what lies above."""
+
     def left(hertz: float) -> float:
         wave = torch.sin(2 * torch.pi * hertz * torch.arange(48_000) / 48_000)
         return (

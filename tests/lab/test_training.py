@@ -378,9 +378,10 @@ def rename_nothing(*_: object) -> None:
     ("owner", "step", "fails"), [(checkpoints.os, "fsync", write_half), (Path, "replace", rename_nothing)]
 )
 @pytest.mark.parametrize("saved", [0, 2, EPOCHS - 1])
-def test_so_does_one_that_is_stopped_while_it_writes_a_checkpoint_or_before_the_new_one_has_its_name(
+def test_so_does_one_that_is_stopped_while_it_saves_a_checkpoint(
     checkpoint, monkeypatch, owner: Any, step: str, fails: Callable, saved: int
 ) -> None:
+    """While it writes the file, or before the new one has its name."""
     calls, real = count(), getattr(owner, step)
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, lambda *args: (fails if next(calls) == saved else real)(*args))

@@ -84,7 +84,8 @@ def test_distillation_at_temperature_4_has_the_value_of_the_reference() -> None:
     assert kd_loss(student, teacher, 4).item() == pytest.approx(0.718136549, abs=1e-6)
 
 
-def test_distillation_is_the_mean_over_images_of_tau_squared_times_the_divergence_from_teacher_to_student() -> None:
+def test_distillation_is_a_mean_divergence_from_teacher_to_student() -> None:
+    """The mean is over images, and tau squared a factor."""
     student, teacher = normal(6, 5), normal(6, 5, seed=1)
     p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
     torch.testing.assert_close(kd_loss(student, teacher, 3), 9 * (p * (p / q).log()).sum(1).mean())

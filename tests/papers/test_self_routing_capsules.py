@@ -357,9 +357,8 @@ def test_routing_stays_in_float32_within_autocast_and_so_do_its_gradients(routin
 
 
 @pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
-def test_within_autocast_a_network_is_in_bfloat16_up_to_its_primary_capsules_and_gives_nearly_the_same(
-    routing: str,
-) -> None:
+def test_within_autocast_a_network_is_in_bfloat16_up_to_its_primary_capsules(routing: str) -> None:
+    """It gives nearly the same as in float32."""
     network = drawn(CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 8, routing, depth=2, types=8, pose=16)).float()
     below: list[torch.dtype] = []
     network.pose.register_forward_hook(lambda _, inputs, output: below.extend([inputs[0].dtype, output.dtype]))

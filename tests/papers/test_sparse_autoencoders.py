@@ -724,7 +724,8 @@ def test_whitened_rows_are_uncorrelated_with_variance_1_and_mean_0() -> None:
     torch.testing.assert_close(white.mean(0), torch.zeros(6, dtype=torch.float64))
 
 
-def test_the_whitening_matrix_is_the_inverse_root_of_the_covariance_and_epsilon_times_the_mean_variance() -> None:
+def test_the_whitening_matrix_is_the_inverse_root_of_the_regularized_covariance() -> None:
+    """To the covariance, epsilon times the mean variance is added."""
     x = correlated(50)
     expected = scipy.linalg.sqrtm((covariance(x) + 0.1 * x.var(0).mean() * torch.eye(x.shape[1])).numpy())
     torch.testing.assert_close(zca_whitening(x, epsilon=0.1).matrix, torch.from_numpy(expected).inverse())
@@ -840,7 +841,8 @@ def between_the_grid(count: int) -> tuple[Tensor, Tensor]:
     return torch.stack(atoms), thetas
 
 
-def test_of_gabors_between_those_of_the_grid_the_orientation_is_found_to_half_a_step_and_most_is_explained() -> None:
+def test_gabors_between_those_of_the_grid_are_fitted() -> None:
+    """Their orientation is found to half a step, and most of them is explained."""
     atoms, thetas = between_the_grid(100)
     fit = gabor_fit(atoms, SIDE)
     assert angle_between(fit, thetas).max() < 7.5 + 1
