@@ -50,7 +50,7 @@ def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str
     Claims that were only tested at other profiles follow, so that no verdict is missing because this run was small.
     """
     claims = list(claims)
-    elsewhere = [baselines.of_lesson(other, lesson).get("claims", {}) for other in labkit.PROFILES]
+    elsewhere, problems = _recorded(lesson)
     head = ["claim", "source", f"here (`{profile}`)", "evidence here", *(f"at `{other}`" for other in labkit.PROFILES)]
     rows = [head, ["---"] * len(head)]
     for claim in claims:
@@ -61,4 +61,17 @@ def table(claims: Iterable[Mapping[str, Any]], lesson: str, profile: str) -> str
     tested = {claim["text"] for claim in claims}
     for text in dict.fromkeys(text for recorded in elsewhere for text in recorded if text not in tested):
         rows.append([text, "-", "not tested", "-", *(count(recorded.get(text)) for recorded in elsewhere)])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*lines, *(f"\n{problem}" for problem in problems)])
+
+
+def _recorded(lesson: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The claims of a lesson at each profile, and a sentence for each baseline that cannot be read: the lab goes on."""
+    found, problems = [], []
+    for profile in labkit.PROFILES:
+        try:
+            found.append(baselines.of_lesson(profile, lesson).get("claims", {}))
+        except ValueError as problem:
+            found.append({})
+            problems.append(str(problem))
+    return found, problems

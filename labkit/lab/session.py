@@ -20,6 +20,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,8 +68,8 @@ class Lab:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed % 2**64)
-        versions = {"python": platform.python_version(), "labkit": labkit.__version__}
-        versions |= {"torch": torch.__version__, "numpy": np.__version__}
+        versions = {"python": platform.python_version(), "labkit": labkit.__version__, "torch": torch.__version__}
+        versions |= {name: metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")}
         say = f"{lesson} at profile {profile!r}, seed {seed}, on {self.device} with {THREADS[profile]} thread(s)"
         fields = {"lesson": lesson, "profile": profile, "seed": seed, "device": str(self.device)}
         fields |= {"threads": THREADS[profile], "instruction_set": instruction_set(), "versions": versions}

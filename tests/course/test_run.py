@@ -24,7 +24,7 @@ from labkit.course import job as job_module
 from labkit.course.job import run_job
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
-from labkit.course.records import read_results
+from labkit.course.results import read_results
 from labkit.course.run import run_lessons
 
 NOTE_PID = "import os, pathlib\npathlib.Path(os.environ['LABKIT_OUT'], 'pid').write_text(str(os.getpid()))"

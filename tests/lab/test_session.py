@@ -18,7 +18,8 @@ import threadpoolctl
 import torch
 
 import labkit
-from labkit.lab import claims, session
+from labkit.caps import instruction_set
+from labkit.lab import session
 from labkit.lab.session import Lab
 from labkit.papers import autoencoders as paper
 
@@ -29,7 +30,7 @@ KL = "kl_to_standard_normal"
 @pytest.fixture(autouse=True)
 def _a_machine_of_its_own(monkeypatch, tmp_path) -> Iterator[None]:
     """No trace of the user's settings and progress, and after the test none of what `start` sets for the process."""
-    for variable in ("LABKIT_BATCH", "LABKIT_OUT"):
+    for variable in ("LABKIT_BATCH", "LABKIT_OUT", "LABKIT_RECORDS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -100,10 +101,31 @@ def test_the_start_is_recorded_with_everything_that_a_rerun_needs_to_know(shown)
     labkit.start(LESSON, seed=3)
     (output,) = shown
     record = record_of(output)
-    assert set(record.pop("versions")) == {"python", "labkit", "torch", "numpy"}
+    assert set(record.pop("versions")) == {"python", "labkit", "torch", "numpy", "scipy", "scikit-learn"}
+    assert record.pop("instruction_set") == instruction_set()
     expected = {"kind": "session", "lesson": LESSON, "profile": "quick", "seed": 3, "device": "cpu", "threads": 1}
     assert record == expected
     assert output.data["text/plain"] == f"{LESSON} at profile 'quick', seed 3, on cpu with 1 thread(s)"
+
+
+def test_caps_that_came_too_late_are_told(shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "too_late", lambda: "Restart the kernel.")
+    labkit.start(LESSON)
+    assert shown[-1].data["text/plain"] == "Restart the kernel."
+
+
+def test_what_is_recorded_is_appended_to_the_file_that_the_session_is_told_of(shown, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path / "a" / "b"))
+    for _ in range(2):  # the second session begins anew
+        lab = labkit.start(LESSON, seed=3)
+        lab.record("vae/kl", 1.5, unit="nats")
+        lab.claim("It is größer.", holds=True, evidence={"AE": 1}, source="review")
+        lab.show(plt.figure(), alt="A cat")
+    (file,) = (tmp_path / "a" / "b").iterdir()
+    assert file.name == f"{LESSON}-quick-3.jsonl"
+    written = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert written == [record_of(output) for output in shown if labkit.RECORD_MIME in output.data][-4:]
+    assert [record["kind"] for record in written] == ["session", "metric", "claim", "figure"]
 
 
 @pytest.mark.parametrize("profile", labkit.PROFILES)
@@ -265,8 +287,14 @@ def test_a_claim_whose_evidence_is_not_finite_is_refused(lab, shown) -> None:
 
 @pytest.fixture
 def baselines(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setattr(claims, "BASELINES", tmp_path)
+    monkeypatch.setattr("labkit.baselines.FOLDER", tmp_path)
     return tmp_path
+
+
+def store(folder: Path, profile: str, counts: dict[str, dict[str, int]]) -> None:
+    """A baseline of LESSON that holds nothing but how often claims held."""
+    lessons = {LESSON: {"claims": counts}}
+    (folder / f"{profile}.json").write_text(json.dumps({"schema_version": 2, "profile": profile, "lessons": lessons}))
 
 
 def rows(output: SimpleNamespace) -> list[list[str]]:
@@ -279,7 +307,7 @@ def rows(output: SimpleNamespace) -> list[list[str]]:
 def test_the_table_says_where_else_each_claim_was_seen_to_hold(lab, shown, baselines: Path) -> None:
     seen = {"steady": (5, 5), "never": (0, 5), "unsteady": (2, 5)}
     counts = {text: {"holds": holds, "runs": runs} for text, (holds, runs) in seen.items()}
-    (baselines / "full.json").write_text(json.dumps({"lessons": {LESSON: {"claims": counts}}}))
+    store(baselines, "full", counts)
     for text in (*seen, "new"):
         lab.claim(text, holds=True, evidence={"AE": 1}, source="review")
     lab.claims_table()
@@ -293,13 +321,22 @@ def test_the_table_says_where_else_each_claim_was_seen_to_hold(lab, shown, basel
 
 def test_claims_that_were_tested_at_other_profiles_alone_follow_in_the_table(lab, shown, baselines: Path) -> None:
     counts = {"also here": {"holds": 5, "runs": 5}, "only there": {"holds": 4, "runs": 5}}
-    (baselines / "full.json").write_text(json.dumps({"lessons": {LESSON: {"claims": counts}}}))
+    store(baselines, "full", counts)
     lab.claim("also here", holds=False, evidence={"AE": 1}, source="review")
     lab.claims_table()
     assert rows(shown[-1]) == [
         ["also here", "review", "**✘ does not hold**", "AE 1", "not run", "✔ holds (5 of 5 seeds)", "not run"],
         ["only there", "-", "not tested", "-", "not run", "varies: 4 of 5 seeds", "not run"],
     ]
+
+
+def test_a_baseline_that_cannot_be_read_is_named_below_the_table(lab, shown, baselines: Path) -> None:
+    (baselines / "full.json").write_text('{"schema_version": 1, "profile": "full", "lessons": {}}')
+    lab.claim("It holds.", holds=True, evidence={"AE": 1}, source="review")
+    lab.claims_table()
+    table, problem = shown[-1].data["text/markdown"].split("\n\n")
+    assert "**✔ holds**" in table
+    assert "full.json is of version 1, which kept bands instead of the value at each seed: derive it again" in problem
 
 
 def test_the_last_record_of_a_claim_stands_in_the_table(lab, shown, baselines: Path) -> None:
