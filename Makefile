@@ -43,11 +43,11 @@ test: lint ## check style, unit tests, the stored notebooks, and the results aga
 	@echo "== unit tests"
 	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder
 	@echo "== nbval: the stored notebooks, cell by cell"
-	@LABKIT_BATCH=1 $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/*.ipynb
-	@echo "== regression: seed 0 against tests/baselines/quick.json"
-	@$(BIN)/labkit run --profile quick --seeds 0 --jobs $(JOBS) --out build/test
-	@$(BIN)/labkit verify --results build/test/results.json
+	@rm -rf build/test/records
+	@LABKIT_BATCH=1 LABKIT_RECORDS="$(CURDIR)/build/test/records" $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/*.ipynb
+	@echo "== regression: what they recorded against notebooks/baselines/quick.json"
+	@$(BIN)/labkit verify --records build/test/records --jobs $(JOBS)
 
 lint: install ## check style and formatting
 	@echo "== lint"
@@ -60,7 +60,7 @@ bench: install ## measure what the course promises about speed
 build: install ## build the notebooks from notebooks/source
 	@$(BIN)/labkit build $(LESSONS)
 
-baseline: install ## derive tests/baselines/quick.json from SEEDS (0-7)
+baseline: install ## derive notebooks/baselines/quick.json from SEEDS (0-7)
 	@$(BIN)/labkit baseline --profile quick --seeds $(SEEDS) --jobs $(JOBS) $(LESSONS)
 
 docs: install ## build the site from docs/ into build/docs; a warning is an error

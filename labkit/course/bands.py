@@ -31,10 +31,6 @@ class Band:
     low: float
     high: float
 
-    @classmethod
-    def around(cls, middle: float, half: float) -> Band:
-        return cls(middle - half, middle + half)
-
     @property
     def middle(self) -> float:
         return (self.low + self.high) / 2
@@ -64,29 +60,41 @@ def measures(lesson: Mapping[str, Any], seed: int, same_machine: bool) -> list[M
 
 
 def bands(lesson: Mapping[str, Any], seed: int, measure: Measure) -> dict[str, Band]:
-    """The band of every metric of a lesson's baseline for a run at `seed`, by one measure.
+    """The band of every metric of a lesson's baseline for a run at `seed`, by one measure."""
+    halves = half_widths(lesson, measure)
+    found = {}
+    for name, metric in lesson["metrics"].items():
+        middle = spread(metric).mean if measure == "seed" else metric["values"][lesson["seeds"].index(seed)]
+        found[name] = Band(middle - halves[name], middle + halves[name])
+    return found
+
+
+def half_widths(lesson: Mapping[str, Any], measure: Measure) -> dict[str, float]:
+    """How far each metric may lie from the middle of its band.
 
     A count, the same whole number at every seed and on every machine, has to be met exactly.
     """
     typical = _typical_share(lesson) if measure == "machine" else 0.0
-    found = {}
+    halves = {}
     for name, metric in lesson["metrics"].items():
         s = spread(metric)
-        seen = {*metric.get("values", (s.low, s.high)), *metric.get("elsewhere", ())}
-        if len(seen) == 1 and float(s.mean).is_integer():
-            found[name] = Band(s.mean, s.mean)
-            continue
         size = max(abs(s.low), abs(s.high))
-        if measure == "seed":
-            half = SEEDS * s.sd * math.sqrt(1 + 1 / s.n) + NOBODY_CARES * size
-            found[name] = Band.around(s.mean, half)
-            continue
-        stored = metric["values"][lesson["seeds"].index(seed)]
-        half = ROUNDING * size
-        if measure == "machine":
-            half = MACHINES * max(_between_machines(metric), typical * s.sd) + NOBODY_CARES * size
-        found[name] = Band.around(stored, half)
-    return found
+        if is_count(metric):
+            halves[name] = 0.0
+        elif measure == "value":
+            halves[name] = ROUNDING * size
+        elif measure == "machine":
+            halves[name] = MACHINES * max(_between_machines(metric), typical * s.sd) + NOBODY_CARES * size
+        else:
+            halves[name] = SEEDS * s.sd * math.sqrt(1 + 1 / s.n) + NOBODY_CARES * size
+    return halves
+
+
+def is_count(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric is the same whole number wherever it was measured."""
+    s = spread(metric)
+    seen = {*metric.get("values", (s.low, s.high)), *metric.get("elsewhere", ())}
+    return len(seen) == 1 and float(s.low).is_integer()
 
 
 def _between_machines(metric: Mapping[str, Any]) -> float:
@@ -98,11 +106,8 @@ def _between_machines(metric: Mapping[str, Any]) -> float:
 def _typical_share(lesson: Mapping[str, Any]) -> float:
     """What share of its spread between seeds a metric of this lesson usually moves between machines.
 
-    Eight differences say little about one metric; no metric is taken for steadier than half of its lesson's.
+    A few differences say little about one metric: none is taken for steadier than half of its lesson's are.
     """
-    shares = []
-    for metric in lesson["metrics"].values():
-        s = spread(metric)
-        if s.sd and "elsewhere" in metric:
-            shares.append(_between_machines(metric) / s.sd)
+    spreads = [(metric, spread(metric)) for metric in lesson["metrics"].values() if "elsewhere" in metric]
+    shares = [_between_machines(metric) / s.sd for metric, s in spreads if s.sd]
     return statistics.median(shares) if shares else 0.0

@@ -185,7 +185,7 @@ def test_every_name_in_labkit_and_every_call_of_the_lab_exists(page: Path) -> No
 
 
 def test_a_wrong_name_would_be_found() -> None:
-    assert exists_in_labkit("labkit.course.records.read_results")
+    assert exists_in_labkit("labkit.course.results.read_results")
     assert not exists_in_labkit("labkit.course.records.read_everything")
     assert not exists_in_labkit("labkit.corse")
 
