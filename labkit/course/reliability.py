@@ -77,6 +77,6 @@ def _without(metric: Mapping[str, Any], out: set[int]) -> dict[str, Any]:
 
 
 def _notices(metric: Mapping[str, Any], half: float) -> bool:
-    """Whether a change by CHANGE leads out of a band; of a metric near 0, by CHANGE of the largest value that it took."""
+    """Whether a change of a metric by CHANGE of its value leads out of its band."""
     s = spread(metric)
     return is_count(metric) or half < CHANGE * abs(s.mean)
