@@ -155,6 +155,11 @@ def _add_elsewhere(name: str, lesson: dict[str, Any], runs: Sequence[Run]) -> No
         if any(one is None or one["unit"] != entry["unit"] for one in found):
             raise CourseError(f"{name}: the other machine did not record the metric {metric!r} at every seed.")
         entry["elsewhere"] = [one["value"] for one in found]
+    for text, claim in lesson["claims"].items():
+        held = [one["holds"] for seed in lesson["seeds"] for one in by_seed[seed]["claims"] if one["text"] == text]
+        if len(held) < len(lesson["seeds"]):
+            raise CourseError(f"{name}: the other machine did not record the claim {text!r} at every seed.")
+        claim["elsewhere"] = sum(held)
 
 
 def _shared(name: str, kind: str, per_run: Sequence[Mapping]) -> list[str]:

@@ -53,6 +53,8 @@ def test_what_another_machine_made_of_the_same_seeds_stands_beside_the_values() 
     there = at_seeds(5.1, 4.1, 3.1, 2.1, 1.1, instruction_set=ELSEWHERE)
     metric = derive(at_seeds(*FIVE), there)["lessons"]["01_one"]["metrics"]["vae/kl"]
     assert metric == {"unit": "nats", "values": [*FIVE], "elsewhere": [5.1, 4.1, 3.1, 2.1, 1.1]}
+    claims = derive(at_seeds(*FIVE), there)["lessons"]["01_one"]["claims"]
+    assert claims["The KL is small"] == {"holds": 5, "runs": 5, "elsewhere": 5}
 
 
 @pytest.mark.parametrize(

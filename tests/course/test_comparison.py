@@ -198,6 +198,10 @@ def test_a_claim_that_all_seeds_agree_on_and_this_run_does_not_is_named(changes:
 def test_a_claim_on_which_the_seeds_disagree_never_flips() -> None:
     varies = baseline_of(*VALUES, claims={"The KL is small": (7, 8), "AE is compact": (1, 8)})
     assert problems(flipped(), baseline=varies) == problems(run(10.0), baseline=varies) == []
+    for text, elsewhere in {"The KL is small": 7, "AE is compact": 1}.items():
+        steady = stored()
+        steady["lessons"]["01_one"]["claims"][text]["elsewhere"] = elsewhere
+        assert len(problems(flipped(), baseline=steady)) == 1
 
 
 # ---- further seeds ---------------------------------------------------------------------------------------------------
