@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from labkit.course.lessons import CourseError, course_root, load_lessons, select
 from labkit.course.options import TIMEOUTS, parameter_value, running
 
 if TYPE_CHECKING:
-    from labkit.course.results import Results, Run
+    from labkit.course.results import Results
 
 
 class _Interruptible(click.Group):
@@ -65,10 +65,13 @@ def run(parameters: tuple[tuple[str, str], ...], out: Path | None, profile: str,
     from labkit.course.comparison import compare
     from labkit.course.report import write_report
     from labkit.course.summary import failures, table, verdict
+    from labkit.course.telling import run_and_tell
 
     baseline = load_baseline(profile)  # a damaged one is found before anything runs
     out = out or course_root() / "build" / "course"
-    results = _run(out, profile, parameters={name: parameter_value(text) for name, text in parameters}, **options)
+    results = run_and_tell(
+        out, profile, parameters={name: parameter_value(text) for name, text in parameters}, **options
+    )
     comparison = None if baseline is None else compare(results, baseline)
     report = write_report(results, out, comparison)
     click.echo(f"{table(results, comparison)}\n\n{verdict(results, comparison)}")
@@ -99,6 +102,7 @@ def verify(results: Path | None, records: Path | None, confirm: bool, jobs: int)
     from labkit.course.comparison import compare, settle
     from labkit.course.results import read_results
     from labkit.course.summary import machine, verdict
+    from labkit.course.telling import again
 
     if results is not None and records is not None:
         raise click.UsageError("--results and --records are two places to read from: give one.")
@@ -113,8 +117,8 @@ def verify(results: Path | None, records: Path | None, confirm: bool, jobs: int)
     comparison = compare(found, baseline)
     click.echo(machine(comparison))
     if confirm and comparison.suspects:
-        again = _again(path.parent / "confirm", profile, jobs, found["parameters"])
-        comparison = settle(comparison, baseline, again)
+        rerun = again(path.parent / "confirm", profile, jobs, found["parameters"])
+        comparison = settle(comparison, baseline, rerun)
     click.echo(verdict(found, comparison))
     _echo_all(comparison.problems)
     _exit_if(bool(comparison.problems))
@@ -137,6 +141,7 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     from labkit.course.baselines import derive, load_baseline, save_baseline
     from labkit.course.kernel import environment
     from labkit.course.results import read_results
+    from labkit.course.telling import run_and_tell
 
     if source is not None and options["lesson"]:
         raise click.UsageError("--from derives from all lessons in its file: name none.")
@@ -147,10 +152,10 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     else:
         load_baseline(profile)  # a damaged one is found before anything runs
         out = out or course_root() / "build" / "baseline"
-        here, there = _whole(_run(out, profile, **options)), None
+        here, there = _whole(run_and_tell(out, profile, **options)), None
         if profile == "quick":
             with environment(ELSEWHERE):
-                there = _whole(_run(out / "elsewhere", profile, **options))
+                there = _whole(run_and_tell(out / "elsewhere", profile, **options))
     click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
 
 
@@ -196,50 +201,6 @@ def list_lessons(measured: bool, results: Path | None) -> None:
         return
     body = [[lesson.name, lesson.title, str(lesson.minutes), lesson.level, lesson.data] for lesson in load_lessons()]
     click.echo(text_table(["lesson", "title", "minutes", "level", "data"], body))
-
-
-def _run(out: Path, profile: str, lesson: tuple[str, ...], seeds: tuple[int, ...], **options: Any) -> Results:
-    """run_lessons with a progress bar where somebody watches, a line per run elsewhere, and the default time limit."""
-    from tqdm import tqdm
-
-    from labkit.course.job import Job
-    from labkit.course.run import run_lessons
-
-    lessons = select(lesson)
-    if options["timeout"] is None:
-        options["timeout"] = TIMEOUTS[profile]
-    running: dict[Job, str] = {}
-    with tqdm(total=len(lessons) * len(seeds), unit="run", disable=None, leave=False) as bar:
-        done = 0
-
-        def watch(job: Job, said: dict | None) -> None:
-            with bar.get_lock():
-                if said is None:
-                    running.pop(job, None)
-                else:
-                    running[job] = f"{job.lesson} seed {job.seed}: cell {said['cell']}/{said['cells']}"
-                bar.set_postfix_str(", ".join(running.values()))
-
-        def finished(job: Job, run: Run) -> None:
-            nonlocal done
-            done += 1
-            bar.update()
-            if bar.disable:
-                place = f"{done} of {len(lessons) * len(seeds)}"
-                click.echo(f"{place}: {job.lesson} seed {job.seed} {run['status']} in {run['seconds']:.0f} s", err=True)
-
-        return run_lessons(lessons, profile=profile, seeds=seeds, out=out, watch=watch, finished=finished, **options)
-
-
-def _again(out: Path, profile: str, jobs: int, parameters: dict[str, Any]) -> Callable[[str, Sequence[int]], list[Run]]:
-    """What runs one lesson at further seeds, into a folder of its own below `out`."""
-
-    def rerun(name: str, seeds: Sequence[int]) -> list[Run]:
-        click.echo(f"{name} is run again at seeds {', '.join(map(str, seeds))}, to tell chance from change.", err=True)
-        options = {"jobs": jobs, "timeout": None, "parameters": parameters}
-        return _run(out / name, profile, (name,), tuple(seeds), **options)["lessons"][name]["runs"]
-
-    return rerun
 
 
 def _whole(results: Results) -> Results:

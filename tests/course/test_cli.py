@@ -292,7 +292,7 @@ def test_a_baseline_needs_results_and_enough_seeds(course: Course, tmp_path: Pat
 
 def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     course.add("one")
-    monkeypatch.setattr("labkit.course.run.run_lessons", lambda *_, **__: results_of(a_run(**FAILED)))
+    monkeypatch.setattr("labkit.course.telling.run_lessons", lambda *_, **__: results_of(a_run(**FAILED)))
     result = labkit("baseline", "--seeds", "0")
     assert result.exit_code == 1
     assert "- 01_one (seed 0): the run failed: ValueError: no luck" in result.stdout

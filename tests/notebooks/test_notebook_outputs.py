@@ -13,8 +13,8 @@ from nbformat import NotebookNode
 
 from labkit import RECORD_MIME
 from labkit.course.baselines import load_baseline
-from labkit.course.comparison import judge
 from labkit.course.job import as_run
+from labkit.course.judging import judge
 from labkit.course.lessons import Lesson, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import read_records
