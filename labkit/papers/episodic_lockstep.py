@@ -1,0 +1,167 @@
+"""Several deep Q-learning agents in lockstep: what `train` does to each alone, with one pass for the networks of all.
+
+Networks of a maze are so small that most of a step's time goes into calling the library, not into arithmetic. Agents
+that differ in their targets, weights, luck or maze, but not in the shape of their networks, take each step together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
+
+from labkit.papers.deep_q_learning import SEEDS, DQNAgent, Minibatch, QLearner, as_input, finish, note
+from labkit.papers.episode_replay import Walk, action_count, integer
+
+
+class StackedLearners:
+    """K learners whose networks are one: its weights have a first axis K, and a learner's own weights are views of it.
+
+    Their optimizer must treat each weight by itself, as Adam and RMSprop do; it keeps a state for each learner, which
+    `release` hands over. Raises ValueError for networks that are not Sequential of Flatten, Linear and ReLU, all of one
+    shape, for optimizers that differ, or for learners that have learned already.
+    """
+
+    def __init__(self, learners: Sequence[QLearner]) -> None:
+        self.learners, first = list(learners), learners[0].network
+        if any(str(learner.network) != str(first) for learner in learners) or not isinstance(first, nn.Sequential):
+            raise ValueError("networks of agents in lockstep must be nn.Sequential, all of one shape")
+        if any(not isinstance(layer, (nn.Flatten, nn.Linear, nn.ReLU)) for layer in first):
+            raise ValueError(f"networks of agents in lockstep are made of Flatten, Linear and ReLU, got {first}")
+        if any(learner.make_optimizer is not learners[0].make_optimizer for learner in learners):
+            raise ValueError("agents in lockstep share one optimizer: make them with the same object")
+        if any(learner.updates for learner in learners):
+            raise ValueError("an agent has learned already: agents in lockstep begin together")
+        self.layers = list(first)
+        self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each
+        self.target_values, _ = _joined([learner.target for learner in learners])
+        for weights in self.weights:
+            weights.requires_grad_()
+        self.rows = [nn.Parameter(row) for row in self.values]  # (P,) for each learner, in the same memory
+        self.optimizer = learners[0].make_optimizer(self.rows)
+
+    def q_values(self, observations: Tensor) -> Tensor:
+        """Q(S, .; theta_k) of K batches, (K, N, ...) -> (K, N, A)."""
+        x, weights = as_input(observations, self.values.device), iter(self.weights)
+        for layer in self.layers:
+            if isinstance(layer, nn.Flatten):
+                x = x.flatten(2)
+            elif isinstance(layer, nn.ReLU):
+                x = x.relu()
+            else:
+                weight, bias = next(weights), next(weights)  # (K, out, in), (K, out)
+                x = torch.baddbmm(bias[:, None], x, weight.mT)
+        return x
+
+    def fit(self, minibatches: Sequence[Minibatch | None]) -> None:
+        """`QLearner.fit` for each learner that has a minibatch; the others stay as they are."""
+        some = next(minibatch for minibatch in minibatches if minibatch)
+        columns = zip(*(minibatch or some for minibatch in minibatches), strict=True)
+        observations, actions, targets = (torch.stack(column).to(self.values.device) for column in columns)
+        q = self.q_values(observations).gather(2, actions[..., None]).squeeze(2)  # (K, N)
+        gradients = torch.autograd.grad(F.huber_loss(q, targets, reduction="sum"), self.weights)
+        of_each = torch.cat([gradient.flatten(1) for gradient in gradients], 1)  # (K, P)
+        for row, gradient, minibatch in zip(self.rows, of_each, minibatches, strict=True):
+            row.grad = gradient if minibatch else None  # an optimizer leaves alone what has no gradient
+        self.optimizer.step()
+        for k, (learner, minibatch) in enumerate(zip(self.learners, minibatches, strict=True)):
+            if minibatch:
+                learner.updates += 1
+                if learner.updates % learner.sync_every == 0:
+                    self.target_values[k] = self.values[k]
+
+    def release(self) -> None:
+        """Give each learner the state of its optimizer: from here on it may learn alone."""
+        for learner, row in zip(self.learners, self.rows, strict=True):
+            begin = 0
+            for weight in learner.network.parameters():
+                end = begin + weight.numel()
+                learner.optimizer.state[weight] = {
+                    name: x[begin:end].view_as(weight).clone() if x.shape == row.shape else x.clone()
+                    for name, x in self.optimizer.state[row].items()
+                }
+                begin = end
+
+
+def _joined(networks: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
+    """All weights of K networks (K, P), and each weight (K, ...); all are views of one tensor, the networks', too."""
+    together = torch.stack([parameters_to_vector(network.parameters()).detach() for network in networks])
+    weights, begin = [], 0
+    for several in zip(*(network.parameters() for network in networks), strict=True):
+        end = begin + several[0].numel()
+        weights.append(together[:, begin:end].unflatten(1, several[0].shape))
+        for own, weight in zip(several, weights[-1], strict=True):
+            own.data = weight
+        begin = end
+    return together, weights
+
+
+def train_together(
+    agents: Sequence[DQNAgent],
+    envs: Sequence[gymnasium.Env],
+    until: int,
+    *,
+    evaluate: Callable[[], Sequence[dict[str, float]]] | None = None,
+    every: int = 1000,
+) -> list[dict[str, list[float]]]:
+    """`train` for several new agents, each in its environment: all make step 1, then all make step 2, up to `until`.
+
+    Each agent draws from its own generator what it would draw alone, so that it goes the same way, up to rounding. Only
+    the end differs: after step `until`, in the middle of an episode, which is not noted. `evaluate` returns what was
+    measured of each agent. Returns their histories. Raises ValueError as `train` and `StackedLearners`, or for agents
+    with minibatches of different sizes.
+    """
+    stack = StackedLearners([learner for agent in agents for learner in agent.learners])
+    actions = [action_count(env.action_space) for env in envs]
+    walks = [_begin(agent, env) for agent, env in zip(agents, envs, strict=True)]
+    for step in range(1, until + 1):
+        _act(stack, agents, walks, actions)
+        _learn(stack, agents)
+        if evaluate and step % every == 0:
+            for agent, measured in zip(agents, evaluate(), strict=True):
+                note(agent.history, step=step, updates=agent.updates, **measured)
+        for k, (agent, walk) in enumerate(zip(agents, walks, strict=True)):
+            if walk.over:
+                finish(agent, walk.episode())
+                walks[k] = _begin(agent, walk.env)
+    stack.release()
+    return [agent.history for agent in agents]
+
+
+def _begin(agent: DQNAgent, env: gymnasium.Env) -> Walk:
+    seed = integer(SEEDS, agent.generator)
+    return Walk(env, seed=seed, longest=agent.replay.capacity, stack=agent.settings.stack)
+
+
+@torch.no_grad()
+def _act(stack: StackedLearners, agents: Sequence[DQNAgent], walks: Sequence[Walk], actions: Sequence[int]) -> None:
+    """A step of each agent."""
+    chosen = [agent.explore(count) for agent, count in zip(agents, actions, strict=True)]
+    if None in chosen:
+        seen = np.stack([walk.seen for agent, walk in zip(agents, walks, strict=True) for _ in agent.learners])
+        best = dict(
+            zip(stack.learners, stack.q_values(torch.from_numpy(seen)[:, None]).argmax(2)[:, 0].tolist(), strict=True)
+        )
+        chosen = [
+            best[agent.learner] if action is None else action for agent, action in zip(agents, chosen, strict=True)
+        ]
+    for agent, walk, action in zip(agents, walks, chosen, strict=True):
+        walk.step(action)
+        agent.steps += 1
+
+
+def _learn(stack: StackedLearners, agents: Sequence[DQNAgent]) -> None:
+    """The updates that are due to each agent."""
+    due = [agent.due() for agent in agents]
+    for number in range(max(due)):
+        minibatches: list[Minibatch | None] = []
+        for agent, count in zip(agents, due, strict=True):
+            learns = number < count
+            minibatches += agent.next_minibatches() if learns else [None] * len(agent.learners)
+            agent.updates += learns
+        stack.fit(minibatches)
