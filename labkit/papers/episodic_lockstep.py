@@ -24,7 +24,7 @@ class StackedLearners:
 
     Their optimizer must treat each weight by itself, as Adam and RMSprop do; it keeps a state for each learner, which
     `release` hands over. Raises ValueError for networks that are not Sequential of Flatten, Linear and ReLU, all of one
-    shape, for optimizers that differ, or for learners that have learned already.
+    shape, or for optimizers that differ.
     """
 
     def __init__(self, learners: Sequence[QLearner]) -> None:
@@ -35,8 +35,6 @@ class StackedLearners:
             raise ValueError(f"networks of agents in lockstep are made of Flatten, Linear and ReLU, got {first}")
         if any(learner.make_optimizer is not learners[0].make_optimizer for learner in learners):
             raise ValueError("agents in lockstep share one optimizer: make them with the same object")
-        if any(learner.updates for learner in learners):
-            raise ValueError("an agent has learned already: agents in lockstep begin together")
         self.layers = list(first)
         self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each
         self.target_values, _ = _joined([learner.target for learner in learners])
@@ -113,9 +111,11 @@ def train_together(
 
     Each agent draws from its own generator what it would draw alone, so that it goes the same way, up to rounding. Only
     the end differs: after step `until`, in the middle of an episode, which is not noted. `evaluate` returns what was
-    measured of each agent. Returns their histories. Raises ValueError as `train` and `StackedLearners`, or for agents
-    with minibatches of different sizes.
+    measured of each agent. Returns their histories. Raises ValueError as `train` and `StackedLearners`, or for an agent
+    that has taken steps or learned before.
     """
+    if any(agent.steps or agent.learner.updates for agent in agents):
+        raise ValueError("an agent has begun already: agents in lockstep begin together")
     stack = StackedLearners([learner for agent in agents for learner in agent.learners])
     actions = [action_count(env.action_space) for env in envs]
     walks = [_begin(agent, env) for agent, env in zip(agents, envs, strict=True)]
