@@ -891,6 +891,7 @@ lab.show(
 # At regular intervals each agent is tested on 16 walks of at most 200 steps, with 5 % random actions. We report the mean length of these walks, divided by the oracle's shortest way: 1 is perfect. A walk that does not arrive counts as 200, so the worst is 200 divided by the shortest way, 11.1 if that has 18 moves; it never has fewer.
 
 
+# %%
 ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
 EBU = partial(EBUAgent, backward=backward_targets)  # your function, if it is right
 KINDS = {"EBU": EBU, "1-step DQN": DQNAgent, "5-step DQN": partial(DQNAgent, n_steps=5)}
@@ -957,7 +958,7 @@ class Finished:
 
 
 # %% [markdown]
-# Agents of one maze learn in lockstep: all take their first step, then all take their second, and so on. None knows of the others, and each goes the way that it would go alone. But their networks are so small that one pass through all of them takes little more time than one through a single network.
+# Agents of one maze learn in lockstep: all take their first step, then all take their second, and so on. None knows of the others, and each goes the way that it would go alone. But networks as small as these spend most of their time in being called: one pass through all of them takes far less than a pass through each.
 
 
 # %%

@@ -148,7 +148,8 @@ def steps_of(kind: str):
     )
     generator = torch.Generator().manual_seed(0)
     network = dense_network(2 * SIDE**2, HIDDEN, ACTIONS, generator)
-    agent = (DQNAgent if kind == "DQNAgent" else EBUAgent)(network, settings, generator, ADAM)
+    adam = lambda parameters: torch.optim.Adam(parameters, lr=1e-3)  # noqa: E731
+    agent = (DQNAgent if kind == "DQNAgent" else EBUAgent)(network, settings, generator, adam)
     env = maze()
     train(agent, env, WARM_UP + 50)
     return lambda: train(agent, env, agent.steps + PLAYED)
