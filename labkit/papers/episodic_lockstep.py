@@ -35,36 +35,43 @@ class StackedLearners:
             raise ValueError(f"networks of agents in lockstep are made of Flatten, Linear and ReLU, got {first}")
         if any(learner.make_optimizer is not learners[0].make_optimizer for learner in learners):
             raise ValueError("agents in lockstep share one optimizer: make them with the same object")
-        self.layers = list(first)
         self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each
         self.target_values, _ = _joined([learner.target for learner in learners])
-        for weights in self.weights:
-            weights.requires_grad_()
         self.rows = [nn.Parameter(row) for row in self.values]  # (P,) for each learner, in the same memory
         self.optimizer = learners[0].make_optimizer(self.rows)
 
+    @torch.no_grad()
     def q_values(self, observations: Tensor) -> Tensor:
         """Q(S, .; theta_k) of K batches, (K, N, ...) -> (K, N, A)."""
-        x, weights = as_input(observations, self.values.device), iter(self.weights)
-        for layer in self.layers:
-            if isinstance(layer, nn.Flatten):
-                x = x.flatten(2)
-            elif isinstance(layer, nn.ReLU):
-                x = x.relu()
-            else:
-                weight, bias = next(weights), next(weights)  # (K, out, in), (K, out)
-                x = torch.baddbmm(bias[:, None], x, weight.mT)
-        return x
+        return self._passed(observations)[-1]
+
+    def _passed(self, observations: Tensor) -> list[Tensor]:
+        """What each Linear is given, (K, N, in), and the values."""
+        inputs = [as_input(observations, self.values.device).flatten(2)]
+        for weight, bias in zip(self.weights[::2], self.weights[1::2], strict=True):
+            x = torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
+            inputs.append(x.relu_() if len(inputs) < len(self.weights) // 2 else x)
+        return inputs
+
+    @torch.no_grad()
+    def gradients(self, observations: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+        """Of the sum of Huber losses, (K, P): (K, N, ...), (K, N) and (K, N). Backpropagation as autograd has it."""
+        *inputs, q = self._passed(observations)
+        error = (q.gather(2, actions[..., None]) - targets[..., None]).clamp_(-1, 1)
+        delta = torch.zeros_like(q).scatter_(2, actions[..., None], error)  # dL / d output, (K, N, out)
+        of_each = []
+        for x, weight in zip(reversed(inputs), reversed(self.weights[::2]), strict=True):
+            of_each += [delta.sum(1), torch.bmm(delta.mT, x)]
+            if len(of_each) < len(self.weights):
+                delta = torch.bmm(delta, weight).mul_(x > 0)  # behind the ReLU
+        return torch.cat([gradient.flatten(1) for gradient in reversed(of_each)], 1)
 
     def fit(self, minibatches: Sequence[Minibatch | None]) -> None:
         """`QLearner.fit` for each learner that has a minibatch; the others stay as they are."""
         some = next(minibatch for minibatch in minibatches if minibatch)
         columns = zip(*(minibatch or some for minibatch in minibatches), strict=True)
-        observations, actions, targets = (torch.stack(column).to(self.values.device) for column in columns)
-        q = self.q_values(observations).gather(2, actions[..., None]).squeeze(2)  # (K, N)
-        gradients = torch.autograd.grad(F.huber_loss(q, targets, reduction="sum"), self.weights)
-        of_each = torch.cat([gradient.flatten(1) for gradient in gradients], 1)  # (K, P)
-        for row, gradient, minibatch in zip(self.rows, of_each, minibatches, strict=True):
+        given = (torch.stack(column).to(self.values.device) for column in columns)
+        for row, gradient, minibatch in zip(self.rows, self.gradients(*given), minibatches, strict=True):
             row.grad = gradient if minibatch else None  # an optimizer leaves alone what has no gradient
         self.optimizer.step()
         for k, (learner, minibatch) in enumerate(zip(self.learners, minibatches, strict=True)):
