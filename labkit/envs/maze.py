@@ -155,12 +155,12 @@ def _spaces(size: int, images: DigitImages | None) -> tuple[Discrete | Box, Disc
     return seen, Discrete(len(MOVES))
 
 
-def _checked(walls: np.ndarray, dimensions: int, random_moves: float, max_steps: int) -> np.ndarray:
+def _checked(walls: np.ndarray, dimensions: int, random_moves: float | np.ndarray, max_steps: int) -> np.ndarray:
     walls = np.asarray(walls, dtype=bool)
     if walls.ndim != dimensions or walls.shape[-1] != walls.shape[-2]:
         wanted = "(size, size)" if dimensions == 2 else "(B, size, size)"
         raise ValueError(f"walls must be booleans {wanted}, got shape {walls.shape}")
-    if not 0 <= random_moves <= 1 or max_steps < 1:
+    if not (np.min(random_moves) >= 0 and np.max(random_moves) <= 1) or max_steps < 1:
         raise ValueError(f"random_moves must lie in [0, 1], max_steps be at least 1: got {random_moves}, {max_steps}")
     for maze in walls.reshape(-1, *walls.shape[-2:]):
         shortest_path(maze)  # refuses a maze without a way
@@ -245,7 +245,8 @@ class VectorMaze(VectorEnv):
 
     Observations (B, 2, H, W) bytes, or (B,) numbers without `digits`; rewards, terminated, truncated (B,). After the
     end of an episode the next step resets that maze, whatever the action, with reward 0 (AutoresetMode.NEXT_STEP). An
-    integer seed s seeds maze i with s + i. Raises ValueError as `Maze` does.
+    integer seed s seeds maze i with s + i. `random_moves` may be one number for all, or (B,). Raises ValueError as
+    `Maze` does.
     """
 
     BLOCK = 64  # rows of uniform numbers that each maze draws at a time
@@ -255,7 +256,7 @@ class VectorMaze(VectorEnv):
         walls: np.ndarray,
         digits: Split | None = None,
         *,
-        random_moves: float = 0.0,
+        random_moves: float | np.ndarray = 0.0,
         goal_reward: float = 1000.0,
         bump_reward: float = -1.0,
         max_steps: int = 1000,

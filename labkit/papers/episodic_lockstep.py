@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import gymnasium
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 

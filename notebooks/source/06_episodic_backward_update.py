@@ -913,20 +913,24 @@ def deep_agent(kind, number, ratio, sync=250):
 
 
 # %%
-def tests_of(agents, walls, rules):
-    """What is measured of each agent: its ways, how many arrive, its values (one image of each digit) minus the true ones."""
-    vector = VectorMaze(np.stack([walls] * 16 * len(agents)), digits, max_steps=200, **rules)
+def tests_of(agents, walls, slips):
+    """What is measured of each agent: its ways, how many arrive, its values (one image of each digit) minus the true ones.
+
+    `slips` says for each agent how probable a random move is.
+    """
+    mazes = np.stack([walls] * 16 * len(agents))
+    vector = VectorMaze(mazes, digits, max_steps=200, random_moves=np.repeat(slips, 16), **REWARDS)
     cells = np.argwhere(distances(walls, (9, 9)) > 0)  # from which there is a way to the goal, without the goal itself
     seen = look_at(cells, np.full((len(cells), 2), 0.5))
-    truth = optimal_q(walls, gamma=GAMMA, **rules).max(1)[cells @ (10, 1)]
+    worth = {slip: optimal_q(walls, gamma=GAMMA, random_moves=slip, **REWARDS).max(1) for slip in {*slips}}
     shortest = len(shortest_path(walls)) - 1
 
     def q_values(seen):
         parts = zip(agents, np.split(seen, len(agents)), strict=True)
         return torch.cat([agent.q_values(part) for agent, part in parts])
 
-    def measures(agent, lengths, arrived):
-        excess = agent.q_values(seen).amax(1).numpy() - truth
+    def measures(agent, slip, lengths, arrived):
+        excess = agent.q_values(seen).amax(1).numpy() - worth[slip][cells @ (10, 1)]
         return {
             "way": lengths.double().mean().item() / shortest,
             "arrived": arrived.double().mean().item(),
@@ -936,7 +940,7 @@ def tests_of(agents, walls, rules):
 
     def evaluate():
         walked = paper.rollouts(q_values, vector, seed=1, epsilon=0.05, agents=len(agents))
-        each = zip(agents, walked.lengths.split(16), walked.terminated.split(16), strict=True)
+        each = zip(agents, slips, walked.lengths.split(16), walked.terminated.split(16), strict=True)
         return [measures(*one) for one in each]
 
     return evaluate
@@ -962,13 +966,16 @@ class Finished:
 
 
 # %%
-def learn(kinds, index, count=1, *, ratio=1.0, random_moves=0.0, density=0.2, sync=250, name=""):
-    """Train `count` agents of each kind in one maze; the histories of each kind, with an array for each measure."""
-    walls, rules = maze(index, density), {"random_moves": random_moves, **REWARDS}
+def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=(), name=""):
+    """Train `count` agents of each kind in one maze; the histories of each kind, with an array for each measure.
+
+    `slips` says for each kind how probable a random move is, if it can happen at all.
+    """
+    walls, slips = maze(index, density), [slip for slip in slips or [0.0] * len(kinds) for _ in range(count)]
     agents = [deep_agent(made, 1000 * index + n, ratio, sync) for made in kinds.values() for n in range(count)]
-    envs = [Maze(walls, digits, max_steps=1000, **rules) for _ in agents]
-    work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, rules), every=config.every)
-    kept = f"{name}-{index}-{ratio}-{random_moves}-{density}-{sync}"
+    envs = [Maze(walls, digits, max_steps=1000, random_moves=slip, **REWARDS) for slip in slips]
+    work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, slips), every=config.every)
+    kept = f"{name}-{index}-{ratio}-{density}-{sync}"
     in_stretches(work, Finished(agents), [config.steps], lab.checkpoint(kept))
     histories = [{measure: np.array(values) for measure, values in agent.history.items()} for agent in agents]
     return {kind: histories[count * k : count * (k + 1)] for k, kind in enumerate(kinds)}
@@ -1141,18 +1148,13 @@ else:
 
 
 # %%
-def believing(betas, random_moves):
-    """For each diffusion factor an agent in each maze."""
-    known = {}
-    if random_moves == 0:  # with 0.5 they have been trained in section 6
-        known[0.5] = equal["EBU"][: config.varied * config.agents : config.agents]
-    kinds = {beta: partial(EBU, beta=beta) for beta in betas if beta not in known}
-    found = compare(config.varied, count=1, kinds=kinds, random_moves=random_moves, name="betas") | known
-    return {beta: found[beta] for beta in betas}
-
-
-certain = believing(config.betas, random_moves=0.0)
-random = believing(config.believed, random_moves=0.2)
+plan = [("certain", beta, 0.0) for beta in config.betas if beta != 0.5]  # with 0.5 they have learned in section 6
+plan += [("random", beta, 0.2) for beta in config.believed]
+kinds = {(moves, beta): partial(EBU, beta=beta) for moves, beta, _ in plan}
+found = compare(config.varied, count=1, kinds=kinds, slips=[slip for *_, slip in plan], name="betas")
+found["certain", 0.5] = equal["EBU"][: config.varied * config.agents : config.agents]
+certain = {beta: found["certain", beta] for beta in config.betas}
+random = {beta: found["random", beta] for beta in config.believed}
 trained = {"certain": certain, "random": random}
 
 # %%
