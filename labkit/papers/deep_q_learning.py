@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from labkit.papers.episode_replay import (
     Episode,
     EpisodeReplay,
+    Transitions,
     action_count,
     integer,
     play_episode,
@@ -289,19 +290,15 @@ class DQNAgent:
 
     def update(self) -> None:
         """One gradient step of each learner on one minibatch."""
-        for learner, minibatch in zip(self.learners, self.next_minibatches(), strict=True):
-            learner.fit(*minibatch)
+        for learner, drawn in zip(self.learners, self.draw(), strict=True):
+            if isinstance(drawn, Transitions):
+                drawn = drawn.minibatch(learner.target_values(drawn.following))
+            learner.fit(*drawn)
 
-    def next_minibatches(self) -> list[Minibatch]:
-        """What each learner is to fit next."""
-        return [self.next_minibatch()]
-
-    def next_minibatch(self) -> Minibatch:
-        drawn = self.replay.sample(
-            self.settings.batch_size, self.generator, gamma=self.settings.gamma, n_steps=self.n_steps
-        )
-        best = self.learner.target_values(drawn.following).amax(1).cpu()  # (B,)
-        return drawn.observations, drawn.actions, drawn.returns + drawn.discounts * best
+    def draw(self) -> list[Minibatch | Transitions]:
+        """What each learner is to fit: a minibatch, or transitions whose targets need its target network's values."""
+        size, gamma = self.settings.batch_size, self.settings.gamma
+        return [self.replay.sample(size, self.generator, gamma=gamma, n_steps=self.n_steps)]
 
     def end_episode(self, total: float) -> None:
         """Called with the sum of rewards after each episode."""

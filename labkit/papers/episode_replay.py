@@ -83,6 +83,10 @@ class Transitions(NamedTuple):
     following: Tensor  # S_(k+n), or S_T if that comes first, (B, ...)
     discounts: Tensor  # gamma^n; 0 if the following state is terminal, (B,)
 
+    def minibatch(self, q_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Observations, actions and targets, given the values of the following states, (B, A)."""
+        return self.observations, self.actions, self.returns + self.discounts * q_next.amax(1).cpu()
+
 
 class EpisodeReplay:
     """The latest whole episodes, of at most `capacity` transitions together; drawing takes the same time at any size.

@@ -206,6 +206,9 @@ class EBUAgent(DQNAgent):
         self.beta, self.backward = beta, backward
         self.minibatches: list[Minibatch] = []  # of the drawn episode, those not used yet
 
+    def draw(self) -> list[Minibatch | Transitions]:
+        return [self.next_minibatch()]
+
     def next_minibatch(self) -> Minibatch:
         """The next piece, the first one of a new episode."""
         if not self.minibatches:
@@ -278,7 +281,7 @@ class AdaptiveEBU(EBUAgent):
         means = [sum(returns) / len(returns) if returns else -math.inf for returns in self.scores]
         return means.index(max(means)) if max(means) > -math.inf else self.leader
 
-    def next_minibatches(self) -> list[Minibatch]:
+    def draw(self) -> list[Minibatch | Transitions]:
         observations, actions, targets = self.next_minibatch()  # targets (N, K)
         return [(observations, actions, y) for y in targets.unbind(1)]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from labkit.papers.deep_q_learning import SEEDS, DQNAgent, Minibatch, QLearner, as_input, finish, note
-from labkit.papers.episode_replay import Walk, action_count, integer
+from labkit.papers.episode_replay import Transitions, Walk, action_count, integer
 
 
 class StackedLearners:
@@ -35,27 +35,19 @@ class StackedLearners:
         if any(learner.make_optimizer is not learners[0].make_optimizer for learner in learners):
             raise ValueError("agents in lockstep share one optimizer: make them with the same object")
         self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each
-        self.target_values, _ = _joined([learner.target for learner in learners])
+        self.targets, self.target_weights = _joined([learner.target for learner in learners])
         self.rows = [nn.Parameter(row) for row in self.values]  # (P,) for each learner, in the same memory
         self.optimizer = learners[0].make_optimizer(self.rows)
 
     @torch.no_grad()
     def q_values(self, observations: Tensor) -> Tensor:
         """Q(S, .; theta_k) of K batches, (K, N, ...) -> (K, N, A)."""
-        return self._passed(observations)[-1]
-
-    def _passed(self, observations: Tensor) -> list[Tensor]:
-        """What each Linear is given, (K, N, in), and the values."""
-        inputs = [as_input(observations, self.values.device).flatten(2)]
-        for weight, bias in zip(self.weights[::2], self.weights[1::2], strict=True):
-            x = torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
-            inputs.append(x.relu_() if len(inputs) < len(self.weights) // 2 else x)
-        return inputs
+        return _passed(observations, self.weights)[-1]
 
     @torch.no_grad()
     def gradients(self, observations: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
         """Of the sum of Huber losses, (K, P): (K, N, ...), (K, N) and (K, N). Backpropagation as autograd has it."""
-        *inputs, q = self._passed(observations)
+        *inputs, q = _passed(observations, self.weights)
         error = (q.gather(2, actions[..., None]) - targets[..., None]).clamp_(-1, 1)
         delta = torch.zeros_like(q).scatter_(2, actions[..., None], error)  # dL / d output, (K, N, out)
         of_each = []
@@ -65,8 +57,21 @@ class StackedLearners:
                 delta = torch.bmm(delta, weight).mul_(x > 0)  # behind the ReLU
         return torch.cat([gradient.flatten(1) for gradient in reversed(of_each)], 1)
 
-    def fit(self, minibatches: Sequence[Minibatch | None]) -> None:
-        """`QLearner.fit` for each learner that has a minibatch; the others stay as they are."""
+    @torch.no_grad()
+    def with_targets(self, drawn: Sequence[Minibatch | Transitions | None]) -> list[Minibatch | None]:
+        """The minibatch of each learner, after one pass for all whose targets need values."""
+        following = [each.following for each in drawn if isinstance(each, Transitions)]
+        if not following:
+            return list(drawn)
+        asked = [each.following if isinstance(each, Transitions) else following[0] for each in drawn]
+        values = _passed(torch.stack(asked), self.target_weights)[-1]  # (K, N, A)
+        return [
+            each.minibatch(q) if isinstance(each, Transitions) else each for each, q in zip(drawn, values, strict=True)
+        ]
+
+    def fit(self, drawn: Sequence[Minibatch | Transitions | None]) -> None:
+        """`QLearner.fit` for each learner that something was drawn for; the others stay as they are."""
+        minibatches = self.with_targets(drawn)
         some = next(minibatch for minibatch in minibatches if minibatch)
         columns = zip(*(minibatch or some for minibatch in minibatches), strict=True)
         given = (torch.stack(column).to(self.values.device) for column in columns)
@@ -77,7 +82,7 @@ class StackedLearners:
             if minibatch:
                 learner.updates += 1
                 if learner.updates % learner.sync_every == 0:
-                    self.target_values[k] = self.values[k]
+                    self.targets[k] = self.values[k]
 
     def release(self) -> None:
         """Give each learner the state of its optimizer: from here on it may learn alone."""
@@ -103,6 +108,15 @@ def _joined(networks: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
             own.data = weight
         begin = end
     return together, weights
+
+
+def _passed(observations: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """What each Linear is given, (K, N, in), and at last the values, (K, N, A)."""
+    inputs = [as_input(observations, weights[0].device).flatten(2)]
+    for weight, bias in zip(weights[::2], weights[1::2], strict=True):
+        x = torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
+        inputs.append(x.relu_() if len(inputs) < len(weights) // 2 else x)
+    return inputs
 
 
 def train_together(
@@ -165,9 +179,9 @@ def _learn(stack: StackedLearners, agents: Sequence[DQNAgent]) -> None:
     """The updates that are due to each agent."""
     due = [agent.due() for agent in agents]
     for number in range(max(due)):
-        minibatches: list[Minibatch | None] = []
+        drawn: list[Minibatch | Transitions | None] = []
         for agent, count in zip(agents, due, strict=True):
             learns = number < count
-            minibatches += agent.next_minibatches() if learns else [None] * len(agent.learners)
+            drawn += agent.draw() if learns else [None] * len(agent.learners)
             agent.updates += learns
-        stack.fit(minibatches)
+        stack.fit(drawn)
