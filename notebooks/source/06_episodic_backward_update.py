@@ -117,6 +117,7 @@ class Config:
     images: int | None = 20  # images of each digit, or all: few, so that an agent meets each often
     pool: int = 4  # pixels that are averaged in each direction
     hidden: int = 64  # units of both hidden layers
+    lockstep: int = 20  # kinds of agents that learn in lockstep
     games: dict[str, Game] | None = None  # Atari games, where there are any
 
 
@@ -176,6 +177,7 @@ long = Config(
     images=None,
     pool=1,
     hidden=256,
+    lockstep=1,  # passes through networks as large as these cost the same together
     games={"Breakout": Game(2_500_000, 84, 50_000, 1_000_000, 10_000, 62_500, 30, published=True)},
 )
 
@@ -962,16 +964,16 @@ class Finished:
 
 
 # %% [markdown]
-# Agents of one maze learn in lockstep: all take their first step, then all take their second, and so on. None knows of the others, and each goes the way that it would go alone. But networks as small as these spend most of their time in being called: one pass through all of them takes far less than a pass through each.
+# At `quick` and `full` the agents of a maze learn in lockstep: all take their first step, then all take their second, and so on. None knows of the others, and each goes the way that it would go alone. But networks as small as these spend most of their time in being called: one pass through all of them takes far less than a pass through each.
 
 
 # %%
-def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=(), name=""):
+def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=None, name=""):
     """Train `count` agents of each kind in one maze; the histories of each kind, with an array for each measure.
 
-    `slips` says for each kind how probable a random move is, if it can happen at all.
+    `slips` says for a kind how probable a random move is, if it is possible at all.
     """
-    walls, slips = maze(index, density), [slip for slip in slips or [0.0] * len(kinds) for _ in range(count)]
+    walls, slips = maze(index, density), [(slips or {}).get(kind, 0.0) for kind in kinds for _ in range(count)]
     agents = [deep_agent(made, 1000 * index + n, ratio, sync) for made in kinds.values() for n in range(count)]
     envs = [Maze(walls, digits, max_steps=1000, random_moves=slip, **REWARDS) for slip in slips]
     work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, slips), every=config.every)
@@ -1000,10 +1002,15 @@ def spread(ax, x, values, label):
 
 
 # %%
-def compare(mazes=config.mazes, count=config.agents, kinds=KINDS, **rules):
+def compare(mazes=config.mazes, count=config.agents, kinds=KINDS, name="", **rules):
     """The histories of each kind of agent in these mazes."""
-    found = [learn(kinds, m, count, **rules) for m in range(mazes)]
-    return {kind: [history for one in found for history in one[kind]] for kind in kinds}
+    found = {kind: [] for kind in kinds}
+    for m in range(mazes):
+        for first in range(0, len(kinds), config.lockstep):
+            some = dict([*kinds.items()][first : first + config.lockstep])
+            for kind, histories in learn(some, m, count, name=f"{name}-{first}", **rules).items():
+                found[kind] += histories
+    return found
 
 
 def record_ways(group, histories):
@@ -1148,10 +1155,10 @@ else:
 
 
 # %%
-plan = [("certain", beta, 0.0) for beta in config.betas if beta != 0.5]  # with 0.5 they have learned in section 6
-plan += [("random", beta, 0.2) for beta in config.believed]
-kinds = {(moves, beta): partial(EBU, beta=beta) for moves, beta, _ in plan}
-found = compare(config.varied, count=1, kinds=kinds, slips=[slip for *_, slip in plan], name="betas")
+plan = {("certain", beta): 0.0 for beta in config.betas if beta != 0.5}  # with 0.5 they have learned in section 6
+plan |= {("random", beta): 0.2 for beta in config.believed}  # how probable a random move is
+kinds = {(moves, beta): partial(EBU, beta=beta) for moves, beta in plan}
+found = compare(config.varied, count=1, kinds=kinds, slips=plan, name="betas")
 found["certain", 0.5] = equal["EBU"][: config.varied * config.agents : config.agents]
 certain = {beta: found["certain", beta] for beta in config.betas}
 random = {beta: found["random", beta] for beta in config.believed}
