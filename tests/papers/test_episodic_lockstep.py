@@ -21,13 +21,13 @@ from labkit.papers.episodic_lockstep import train_together
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 WALLS = draw_walls(np.random.default_rng(0), size=4)
-SIDE, STEPS, EVERY = 3, 250, 50
+SIDE, STEPS, EVERY = 3, 200, 50
 ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
 KINDS: dict[str, Callable[..., DQNAgent]] = {
     "DQN": DQNAgent,
     "3-step DQN": partial(DQNAgent, n_steps=3),
     "EBU": EBUAgent,
-    "adaptive EBU": partial(AdaptiveEBU, betas=(0.0, 0.5, 1.0), select_every=90),
+    "adaptive EBU": partial(AdaptiveEBU, betas=(0.0, 1.0), select_every=70),
 }
 
 
@@ -40,7 +40,7 @@ def agent(kind: str, seed: int = 0, ratio: float = 1.0, optimizer: Callable = AD
         gamma=0.9,
         batch_size=16,
         capacity=300,
-        warm_up=40 + 30 * seed,
+        warm_up=40 + 10 * seed,
         updates_per_step=ratio,
         sync_every=7,
         epsilon_steps=300,
@@ -87,29 +87,20 @@ def same_way(together: DQNAgent, alone: DQNAgent) -> None:
         assert together.history[name] == alone.history[name][:ended]
 
 
-@pytest.mark.parametrize(("ratio", "optimizer"), [(0.25, ADAM), (1.0, DeepMindRMSprop), (2.0, ADAM)])
-def test_each_agent_goes_the_way_that_it_goes_alone(ratio: float, optimizer: Callable) -> None:
-    plan = [(kind, seed, 0.3 * seed) for seed, kind in enumerate(KINDS)]
-    made = [[agent(kind, seed, ratio, optimizer) for kind, seed, _ in plan] for _ in range(2)]
-    envs = [[maze(random_moves) for *_, random_moves in plan] for _ in range(2)]
+RATES = (1.0, 0.25, 2.0, 0.5, 0.0)  # updates for each step
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, DeepMindRMSprop], ids=["Adam", "RMSprop"])
+def test_each_agent_goes_the_way_that_it_goes_alone_at_its_own_rate(optimizer: Callable) -> None:
+    plan = list(zip([*KINDS, "DQN"], range(5), RATES, strict=True))
+    made = [[agent(kind, seed, ratio, optimizer) for kind, seed, ratio in plan] for _ in range(2)]
+    envs = [[maze(random_moves=0.1 * seed) for _, seed, _ in plan] for _ in range(2)]
     train_together(made[0], envs[0], STEPS, evaluate=lambda: [state_of(each) for each in made[0]], every=EVERY)
     for together, each, env in zip(made[0], made[1], envs[1], strict=True):
         weights = alone(each, env)
         same_way(together, each)
         torch.testing.assert_close(weights_of(together), weights, rtol=1e-3, atol=1e-4)
-        assert together.updates > 0
-
-
-def test_agents_may_learn_at_different_rates_or_not_at_all() -> None:
-    made = [[agent("DQN", 0, 0.25), agent("EBU", 1, 2.0), agent("DQN", 2, 0.0)] for _ in range(2)]
-    train_together(made[0], [maze() for _ in range(3)], 300)
-    before = dense_network(2 * SIDE**2, 8, 4, seeded(2))(torch.ones(1, 2 * SIDE**2))
-    assert torch.equal(made[0][2].q_values(torch.ones(1, 2 * SIDE**2)), before.detach())
-    for together, each in zip(made[0], made[1], strict=True):
-        train(each, maze(), 300)
-        first = len(together.history["episode_step"])
-        assert together.history["episode_updates"] == each.history["episode_updates"][:first]
-    assert made[0][0].updates < made[0][1].updates
+    assert [each.updates > 0 for each in made[0]] == [True] * 4 + [False]
 
 
 def test_afterwards_each_agent_goes_on_alone() -> None:
@@ -156,10 +147,10 @@ class Corridor(gymnasium.Env):
 
 
 def test_each_agent_learns_the_way_along_a_corridor() -> None:
-    settings = Settings(gamma=0.9, batch_size=16, capacity=2000, warm_up=50, sync_every=50, epsilon_steps=600)
+    settings = Settings(gamma=0.9, batch_size=16, capacity=2000, warm_up=50, sync_every=50, epsilon_steps=400)
     adam = partial(torch.optim.Adam, lr=1e-2, fused=True)
     several = [made(dense_network(2, 8, 4, seeded()), settings, seeded(), adam) for made in KINDS.values()]
-    train_together(several, [Corridor() for _ in several], 900)
+    train_together(several, [Corridor() for _ in several], 600)
     test = gymnasium.vector.SyncVectorEnv([Corridor] * 3)
     for each in several:
         assert rollouts(each.q_values, test, seed=0).lengths.max() <= 5
