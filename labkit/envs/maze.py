@@ -137,6 +137,7 @@ class DigitImages:
         if not self.counts.all():
             raise ValueError(f"a maze of size {n} needs images of the digits 0 to {n - 1}: make it smaller")
         self.first = self.counts.cumsum() - self.counts
+        self._first, self._counts = self.first.tolist(), self.counts.tolist()
         order = labels.argsort(kind="stable")[: self.counts.sum()]
         self.images = (255 * digits.images[order, 0]).round().byte().numpy()  # (N, H, W), sorted by digit
 
@@ -144,26 +145,30 @@ class DigitImages:
         """One image of each digit, chosen by a number in [0, 1): (...), (...) -> (..., H, W) bytes."""
         return self.images[self.first[digits] + (uniform * self.counts[digits]).astype(int)]
 
+    def pair(self, digits: Cell, uniform: list[float]) -> np.ndarray:
+        """The same for two digits, (2, H, W): in a single maze the call above takes most of a step's time."""
+        return self.images[[self._first[d] + int(u * self._counts[d]) for d, u in zip(digits, uniform, strict=True)]]
+
 
 def _spaces(size: int, images: DigitImages | None) -> tuple[Discrete | Box, Discrete]:
     seen = Discrete(size**2) if images is None else Box(0, 255, (2, *images.images.shape[1:]), np.uint8)
     return seen, Discrete(len(MOVES))
 
 
-def _checked(walls: np.ndarray, dimensions: int, random_moves: float, max_steps: int) -> np.ndarray:
+def _checked(walls: np.ndarray, dimensions: int, random_moves: float | np.ndarray, max_steps: int) -> np.ndarray:
     walls = np.asarray(walls, dtype=bool)
     if walls.ndim != dimensions or walls.shape[-1] != walls.shape[-2]:
         wanted = "(size, size)" if dimensions == 2 else "(B, size, size)"
         raise ValueError(f"walls must be booleans {wanted}, got shape {walls.shape}")
-    if not 0 <= random_moves <= 1 or max_steps < 1:
+    if not (np.min(random_moves) >= 0 and np.max(random_moves) <= 1) or max_steps < 1:
         raise ValueError(f"random_moves must lie in [0, 1], max_steps be at least 1: got {random_moves}, {max_steps}")
     for maze in walls.reshape(-1, *walls.shape[-2:]):
         shortest_path(maze)  # refuses a maze without a way
     return walls
 
 
-def _require_actions(actions: np.ndarray | int) -> None:
-    if np.min(actions) < 0 or np.max(actions) >= len(MOVES):
+def _require_actions(actions: np.ndarray | int, low: int, high: int) -> None:
+    if low < 0 or high >= len(MOVES):
         raise ValueError(f"actions are 0 up, 1 right, 2 down, 3 left, got {actions}")
 
 
@@ -198,28 +203,30 @@ class Maze(gymnasium.Env):
         self.goal = (len(self.walls) - 1, len(self.walls) - 1)
         self.images = None if digits is None else DigitImages(digits, len(self.walls))
         self.observation_space, self.action_space = _spaces(len(self.walls), self.images)
+        free = [(int(row), int(column)) for row, column in np.argwhere(~self.walls)]
+        self._ahead = {cell: [_inside(self.walls, cell, move) for move in MOVES] for cell in free}
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray | int, dict]:
         super().reset(seed=seed)
         self.cell, self.steps = (0, 0), 0
-        return self._seen(self.np_random.random(DRAWS)), {}
+        return self._seen(self.np_random.random(DRAWS).tolist()), {}
 
     def step(self, action: int) -> tuple[np.ndarray | int, float, bool, bool, dict]:
-        _require_actions(action)
-        uniform = self.np_random.random(DRAWS)
+        _require_actions(action, action, action)
+        uniform = self.np_random.random(DRAWS).tolist()  # single numbers are faster as Python's
         if uniform[0] < self.random_moves:
             action = int(uniform[1] * len(MOVES))
-        cell = _inside(self.walls, self.cell, MOVES[action])
+        cell = self._ahead[self.cell][action]
         bumped, self.cell = cell is None, cell or self.cell
         self.steps += 1
         terminated = self.cell == self.goal
         reward = self.goal_reward if terminated else self.bump_reward if bumped else 0.0
         return self._seen(uniform), reward, terminated, not terminated and self.steps >= self.max_steps, {}
 
-    def _seen(self, uniform: np.ndarray) -> np.ndarray | int:
+    def _seen(self, uniform: list[float]) -> np.ndarray | int:
         if self.images is None:
             return self.cell[0] * len(self.walls) + self.cell[1]
-        return self.images(np.array(self.cell), uniform[2:])  # (2, H, W)
+        return self.images.pair(self.cell, uniform[2:])  # (2, H, W)
 
     def render(self) -> np.ndarray | None:
         """The maze from above, (16 size, 16 size, 3) bytes: walls dark, the goal green, oneself orange."""
@@ -238,7 +245,8 @@ class VectorMaze(VectorEnv):
 
     Observations (B, 2, H, W) bytes, or (B,) numbers without `digits`; rewards, terminated, truncated (B,). After the
     end of an episode the next step resets that maze, whatever the action, with reward 0 (AutoresetMode.NEXT_STEP). An
-    integer seed s seeds maze i with s + i. Raises ValueError as `Maze` does.
+    integer seed s seeds maze i with s + i. `random_moves` may be one number for all, or (B,). Raises ValueError as
+    `Maze` does.
     """
 
     BLOCK = 64  # rows of uniform numbers that each maze draws at a time
@@ -248,7 +256,7 @@ class VectorMaze(VectorEnv):
         walls: np.ndarray,
         digits: Split | None = None,
         *,
-        random_moves: float = 0.0,
+        random_moves: float | np.ndarray = 0.0,
         goal_reward: float = 1000.0,
         bump_reward: float = -1.0,
         max_steps: int = 1000,
@@ -278,7 +286,7 @@ class VectorMaze(VectorEnv):
         return self._seen(self._uniform()), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        _require_actions(actions)
+        _require_actions(actions, np.min(actions), np.max(actions))
         uniform = self._uniform()  # (B, DRAWS)
         is_random = uniform[:, 0] < self.random_moves
         actions = np.where(is_random, (uniform[:, 1] * len(MOVES)).astype(int), actions)

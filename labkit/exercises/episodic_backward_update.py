@@ -1093,7 +1093,7 @@ BACKWARD = Exercise(
             "The targets are right, but they were written over the rewards: start with y = rewards.clone().",
         ),
     ),
-    alternatives=(_targets_by_columns, _targets_without_a_table, _targets_by_the_batch),
+    alternatives=(_targets_by_the_batch, _targets_by_columns, _targets_without_a_table),
 )
 
 

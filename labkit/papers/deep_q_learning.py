@@ -22,7 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.papers.episode_replay import EpisodeReplay, action_count, integer, play_episode, require_fraction
+from labkit.papers.episode_replay import (
+    Episode,
+    EpisodeReplay,
+    Transitions,
+    action_count,
+    integer,
+    play_episode,
+    require_fraction,
+)
+
+SEEDS = 2**31 - 1  # of episodes, 0 ... SEEDS - 1
+Minibatch = tuple[Tensor, Tensor, Tensor]  # observations (N, ...), actions (N,), targets (N,)
 
 # ---- networks -------------------------------------------------------------------------------------------------------
 
@@ -166,11 +177,17 @@ class Settings:
             raise ValueError(f"updates_per_step must be at least 0 and finite, got {self.updates_per_step}")
 
 
+def as_input(observations: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """What a network is given: bytes become numbers between 0 and 1."""
+    x = torch.as_tensor(observations, device=device)
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
 class QLearner:
     """A Q network, its target network theta^- and its optimizer. Observations of bytes are divided by 255."""
 
     def __init__(self, network: nn.Module, settings: Settings, optimizer: Callable[..., torch.optim.Optimizer]) -> None:
-        self.network, self.sync_every = network, settings.sync_every
+        self.network, self.sync_every, self.make_optimizer = network, settings.sync_every, optimizer
         self.target = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = optimizer(network.parameters())
         self.device = next(network.parameters()).device
@@ -207,8 +224,7 @@ class QLearner:
         self.updates = state["updates"]
 
     def _input(self, observations: np.ndarray | Tensor) -> Tensor:
-        x = torch.as_tensor(observations, device=self.device)
-        return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        return as_input(observations, self.device)
 
 
 class DQNAgent:
@@ -231,6 +247,7 @@ class DQNAgent:
             raise ValueError(f"n_steps must be at least 1, got {n_steps}")
         self.settings, self.generator, self.n_steps = settings, generator, n_steps
         self.learner = QLearner(network, settings, optimizer)  # the one that acts
+        self.learners = [self.learner]  # those that learn
         self.replay = EpisodeReplay(settings.capacity)
         self.steps, self.updates, self.owed = 0, 0, 0.0
         self.history: dict[str, list[float]] = {}  # what `train` saw
@@ -248,26 +265,40 @@ class DQNAgent:
     @torch.no_grad()
     def act(self, observation: np.ndarray, actions: int) -> int:
         """An action for one observation, random with probability epsilon."""
+        action = self.explore(actions)
+        return int(self.learner.q_values(observation[None]).argmax()) if action is None else action
+
+    def explore(self, actions: int) -> int | None:
+        """A random action with probability epsilon, else none."""
         if float(torch.rand((), generator=self.generator)) < self.epsilon:
             return integer(actions, self.generator)
-        return int(self.learner.q_values(observation[None]).argmax())
+        return None
 
     def learn(self) -> None:
         """The updates that one more step in the environment entitles to, as soon as the replay holds enough."""
+        for _ in range(self.due()):
+            self.update()
+            self.updates += 1
+
+    def due(self) -> int:
+        """How many updates that are; they count as made."""
         if len(self.replay) >= self.settings.warm_up:
             self.owed += self.settings.updates_per_step
-            while self.owed >= 1:
-                self.update()
-                self.updates += 1
-                self.owed -= 1
+        whole = int(self.owed)
+        self.owed -= whole
+        return whole
 
     def update(self) -> None:
-        """One gradient step on one minibatch."""
-        drawn = self.replay.sample(
-            self.settings.batch_size, self.generator, gamma=self.settings.gamma, n_steps=self.n_steps
-        )
-        best = self.learner.target_values(drawn.following).amax(1).cpu()  # (B,)
-        self.learner.fit(drawn.observations, drawn.actions, drawn.returns + drawn.discounts * best)
+        """One gradient step of each learner on one minibatch."""
+        for learner, drawn in zip(self.learners, self.draw(), strict=True):
+            if isinstance(drawn, Transitions):
+                drawn = drawn.minibatch(learner.target_values(drawn.following))
+            learner.fit(*drawn)
+
+    def draw(self) -> list[Minibatch | Transitions]:
+        """What each learner is to fit: a minibatch, or transitions whose targets need its target network's values."""
+        size, gamma = self.settings.batch_size, self.settings.gamma
+        return [self.replay.sample(size, self.generator, gamma=gamma, n_steps=self.n_steps)]
 
     def end_episode(self, total: float) -> None:
         """Called with the sum of rewards after each episode."""
@@ -308,30 +339,31 @@ def train(
     """
     actions = action_count(env.action_space)
 
+    def act(seen: np.ndarray) -> int:
+        return agent.act(seen, actions)
+
     def after_step() -> None:
         agent.steps += 1
         agent.learn()
         if evaluate and agent.steps % every == 0:
-            _note(agent.history, step=agent.steps, updates=agent.updates, **evaluate())
+            note(agent.history, step=agent.steps, updates=agent.updates, **evaluate())
 
+    limits = {"longest": agent.replay.capacity, "stack": agent.settings.stack}
     while agent.steps < until:
-        episode = play_episode(
-            env,
-            lambda seen: agent.act(seen, actions),
-            seed=integer(2**31 - 1, agent.generator),
-            longest=agent.replay.capacity,
-            stack=agent.settings.stack,
-            after_step=after_step,
-        )
-        agent.replay.add(episode)
-        total = float(episode.rewards.sum())
-        agent.end_episode(total)
-        ends = {"episode_step": agent.steps, "episode_updates": agent.updates}
-        _note(agent.history, **ends, episode_length=len(episode), episode_return=total)
+        finish(agent, play_episode(env, act, seed=integer(SEEDS, agent.generator), after_step=after_step, **limits))
     return agent.history
 
 
-def _note(history: dict[str, list[float]], **values: float) -> None:
+def finish(agent: DQNAgent, episode: Episode) -> None:
+    """Give an agent the episode that it has played."""
+    agent.replay.add(episode)
+    total = float(episode.rewards.sum())
+    agent.end_episode(total)
+    ends = {"episode_step": agent.steps, "episode_updates": agent.updates}
+    note(agent.history, **ends, episode_length=len(episode), episode_return=total)
+
+
+def note(history: dict[str, list[float]], **values: float) -> None:
     for name, value in values.items():
         history.setdefault(name, []).append(value)
 
@@ -345,24 +377,37 @@ class Rollouts(NamedTuple):
 
 
 def rollouts(
-    q_values: Callable[[np.ndarray], Tensor], env: gymnasium.vector.VectorEnv, *, seed: int, epsilon: float = 0.0
+    q_values: Callable[[np.ndarray], Tensor],
+    env: gymnasium.vector.VectorEnv,
+    *,
+    seed: int,
+    epsilon: float = 0.0,
+    agents: int = 1,
+    longest: int = 100_000,
 ) -> Rollouts:
     """One episode in each environment with the actions of largest q_values(observations (B, ...)), (B, A).
 
-    With probability `epsilon` an action is random. The agent is not changed, its generator not used. The environments
-    must limit the length of an episode. Raises ValueError for actions that are not Discrete from 0.
+    With probability `epsilon` an action is random. An agent is not changed, its generator not used. For several
+    `agents` the first B / agents environments belong to the first agent, and so on; all agents meet the same seeds and
+    random actions, those of an agent alone. Raises ValueError for actions that are not Discrete from 0, a number of
+    environments that cannot be dealt out to the agents, or an episode of more than `longest` steps.
     """
     actions, generator = action_count(env.single_action_space), torch.Generator().manual_seed(seed)
-    returns, lengths = torch.zeros(env.num_envs), torch.zeros(env.num_envs, dtype=torch.int64)
-    terminated, running = torch.zeros(env.num_envs, dtype=torch.bool), torch.ones(env.num_envs, dtype=torch.bool)
-    seen, _ = env.reset(seed=seed)
-    while running.any():
+    B, each = env.num_envs, env.num_envs // agents
+    if each * agents != B:
+        raise ValueError(f"{B} environments cannot be dealt out to {agents} agents")
+    returns, lengths = torch.zeros(B), torch.zeros(B, dtype=torch.int64)
+    terminated, running = torch.zeros(B, dtype=torch.bool), torch.ones(B, dtype=torch.bool)
+    seen, _ = env.reset(seed=[seed + number for number in range(each)] * agents)
+    for _ in range(longest):
         chosen = q_values(seen).argmax(1).cpu()
-        is_random = torch.rand(env.num_envs, generator=generator) < epsilon
-        anything = torch.randint(actions, (env.num_envs,), generator=generator)
+        is_random = (torch.rand(each, generator=generator) < epsilon).repeat(agents)
+        anything = torch.randint(actions, (each,), generator=generator).repeat(agents)
         seen, rewards, ended, cut, _ = env.step(torch.where(is_random, anything, chosen).numpy())
         returns += running * torch.as_tensor(rewards)
         lengths += running
         terminated |= running & torch.as_tensor(ended)
         running &= ~torch.as_tensor(ended | cut)
-    return Rollouts(returns, lengths, terminated)
+        if not running.any():
+            return Rollouts(returns, lengths, terminated)
+    raise ValueError(f"an episode is longer than {longest} steps: limit it with gymnasium.wrappers.TimeLimit")

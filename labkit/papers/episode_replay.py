@@ -10,8 +10,7 @@ S_(k+1) follow A_k. It is terminated if S_T has no future, truncated if it was o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from operator import mul
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -34,6 +33,7 @@ class Episode:
     rewards: np.ndarray  # (T,)
     terminated: bool  # False: truncated
     stack: int = 1
+    _ahead: dict[tuple[float, int], tuple[list, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.actions) == 0 or len(self.frames) - 1 != len(self.actions) or len(self.rewards) != len(self):
@@ -55,8 +55,23 @@ class Episode:
 
     def last(self, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """The last `steps` steps: S (steps + 1, ...), A (steps,), R (steps,)."""
-        observations = np.stack([self.observation(k) for k in range(len(self) - steps, len(self) + 1)])
+        if self.stack == 1:
+            observations = self.frames[-steps - 1 :]
+        else:
+            observations = np.stack([self.observation(k) for k in range(len(self) - steps, len(self) + 1)])
         return tuple(torch.from_numpy(x) for x in (observations, self.actions[-steps:], self.rewards[-steps:]))
+
+    def ahead(self, gamma: float, n_steps: int) -> tuple[list[int], list[float], list[int], list[float]]:
+        """Of each step k, as lists of T for fast look-up: A_k, and `Transitions`' return, end k + n and discount."""
+        if (gamma, n_steps) not in self._ahead:
+            powers = [gamma**n for n in range(n_steps + 1)]
+            padded = np.concatenate([self.rewards, np.zeros(n_steps - 1)])  # nothing is received after the end
+            returns = sum(powers[n] * padded[n : n + len(self)] for n in range(n_steps))
+            ends = [min(k + n_steps, len(self)) for k in range(len(self))]
+            gone = [self.terminated and end == len(self) for end in ends]
+            discounts = [0.0 if none else powers[end - k] for k, (end, none) in enumerate(zip(ends, gone, strict=True))]
+            self._ahead[gamma, n_steps] = self.actions.tolist(), returns.tolist(), ends, discounts
+        return self._ahead[gamma, n_steps]
 
 
 class Transitions(NamedTuple):
@@ -67,6 +82,10 @@ class Transitions(NamedTuple):
     returns: Tensor  # R_k + gamma R_(k+1) + ..., (B,)
     following: Tensor  # S_(k+n), or S_T if that comes first, (B, ...)
     discounts: Tensor  # gamma^n; 0 if the following state is terminal, (B,)
+
+    def minibatch(self, q_next: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Observations, actions and targets, given the values of the following states, (B, A)."""
+        return self.observations, self.actions, self.returns + self.discounts * q_next.amax(1).cpu()
 
 
 class EpisodeReplay:
@@ -121,21 +140,18 @@ class EpisodeReplay:
         """`count` transitions, each with equal probability, with replacement. Raises ValueError for an empty replay."""
         self._require_episodes()
         drawn = torch.randint(self._first, self._end, (count,), generator=generator).tolist()
-        powers = [gamma**n for n in range(n_steps + 1)]
         rows = []
-        for t in drawn:
-            first, episode = self._episodes[self._owner[t % self.capacity]]
+        for t, owner in zip(drawn, self._owner[np.remainder(drawn, self.capacity)].tolist(), strict=True):
+            first, episode = self._episodes[owner]
             k = t - first
-            end = min(k + n_steps, len(episode))
-            discount = 0.0 if episode.terminated and end == len(episode) else powers[end - k]
-            returns = sum(map(mul, powers, episode.rewards[k:end].tolist()))
-            rows.append((episode.observation(k), episode.actions[k], returns, episode.observation(end), discount))
+            actions, returns, ends, discounts = episode.ahead(gamma, n_steps)
+            rows.append((episode.observation(k), actions[k], returns[k], episode.observation(ends[k]), discounts[k]))
         seen, actions, returns, following, discounts = zip(*rows, strict=True)
         return Transitions(
-            torch.from_numpy(np.stack(seen)),
+            torch.from_numpy(np.array(seen)),
             torch.tensor(actions),
             torch.tensor(returns, dtype=torch.float32),
-            torch.from_numpy(np.stack(following)),
+            torch.from_numpy(np.array(following)),
             torch.tensor(discounts, dtype=torch.float32),
         )
 
@@ -171,19 +187,39 @@ def play_episode(
 
     Raises ValueError for more than `longest` steps, or a reward that is not finite.
     """
-    newest = np.array if stack == 1 else (lambda seen: np.array(seen[-1]))  # copies: an environment may reuse its own
-    seen, _ = env.reset(seed=seed)
-    frames, actions, rewards = [newest(seen)], [], []
-    terminated = truncated = False
-    while not (terminated or truncated):
-        require_room(len(actions) + 1, longest)
-        actions.append(act(seen))
-        seen, reward, terminated, truncated, _ = env.step(actions[-1])
-        frames.append(newest(seen))
-        rewards.append(reward)
+    walk = Walk(env, seed=seed, longest=longest, stack=stack)
+    while not walk.over:
+        walk.step(act(walk.seen))
         after_step()
-    arrays = np.stack(frames), np.array(actions), np.array(rewards, dtype=np.float32)
-    return Episode(*arrays, terminated=bool(terminated), stack=stack)
+    return walk.episode()
+
+
+class Walk:
+    """An episode while it is played, as `play_episode` plays it: `step` until it is `over`, then take the `episode`."""
+
+    def __init__(self, env: gymnasium.Env, *, seed: int, longest: int, stack: int = 1) -> None:
+        self.env, self.longest, self.stack = env, longest, stack
+        self.seen, _ = env.reset(seed=seed)
+        self.terminated = self.over = False
+        self.frames, self.actions, self.rewards = [self._newest()], [], []
+
+    def step(self, action: int) -> None:
+        """Raises ValueError for more than `longest` steps."""
+        require_room(len(self.actions) + 1, self.longest)
+        self.seen, reward, self.terminated, truncated, _ = self.env.step(action)
+        self.over = bool(self.terminated or truncated)
+        self.actions.append(action)
+        self.rewards.append(reward)
+        self.frames.append(self._newest())
+
+    def episode(self) -> Episode:
+        """Raises ValueError for a reward that is not finite."""
+        arrays = np.stack(self.frames), np.array(self.actions), np.array(self.rewards, dtype=np.float32)
+        return Episode(*arrays, terminated=bool(self.terminated), stack=self.stack)
+
+    def _newest(self) -> np.ndarray:
+        """A copy of the latest frame: an environment may write over its own."""
+        return np.array(self.seen if self.stack == 1 else self.seen[-1])
 
 
 def integer(below: int, generator: torch.Generator) -> int:

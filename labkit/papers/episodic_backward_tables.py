@@ -131,10 +131,11 @@ def _require_sweep(
 def _update_one_by_one(
     q: Tensor, states: Tensor, actions: Tensor, rewards: Tensor, following: Tensor, discounts: Tensor, alpha: float
 ) -> None:
-    table = q.numpy()  # the same memory, and single numbers are faster there
+    table = q.tolist()  # single numbers are faster as Python's
     columns = (x.tolist() for x in (states, actions, rewards, following, discounts))
     for s, a, reward, s_next, discount in zip(*columns, strict=True):
-        table[s, a] = (1 - alpha) * table[s, a] + alpha * (reward + discount * table[s_next].max())
+        table[s][a] = (1 - alpha) * table[s][a] + alpha * (reward + discount * max(table[s_next]))
+    q.copy_(torch.tensor(table, dtype=q.dtype))
 
 
 def tabular_ebu(
@@ -147,14 +148,15 @@ def tabular_ebu(
     epsilon: float = 0.1,
     backward: bool = True,
     capacity: int = 1_000_000,
-    after_episode: Callable[[Tensor, int], None] | None = None,
+    after_episode: Callable[[Tensor, int], bool | None] | None = None,
 ) -> Tensor:
     """Q-learning with a table that starts at 0: after each episode, a backward sweep over one drawn from the replay.
 
     With backward=False as many one-step updates as the drawn episode has steps, of transitions drawn uniformly.
     Actions are random with probability `epsilon`, and among equally good ones. `after_episode` is given Q and the
-    number of updates so far. Returns Q (S, A) float64. Raises ValueError unless states and actions are Discrete, for
-    alpha, gamma or epsilon outside [0, 1], or an episode longer than `capacity`.
+    number of updates so far, and may return True to end the training. Returns Q (S, A) float64. Raises ValueError
+    unless states and actions are Discrete, for alpha, gamma or epsilon outside [0, 1], or an episode longer than
+    `capacity`.
     """
     for name, value in (("alpha", alpha), ("gamma", gamma), ("epsilon", epsilon)):
         require_fraction(value, name)
@@ -162,12 +164,14 @@ def tabular_ebu(
         raise ValueError(f"a table needs numbered states, a Discrete space, got {env.observation_space}: number them")
     actions = action_count(env.action_space)
     q = torch.zeros(int(env.observation_space.n), actions, dtype=torch.float64)
-    table, replay, updates = q.numpy(), EpisodeReplay(capacity), 0
+    table, replay, updates = q.numpy(), EpisodeReplay(capacity), 0  # the table in the memory of q
 
     def act(state: int) -> int:
         is_random = float(torch.rand((), generator=generator)) < epsilon
-        best = range(actions) if is_random else np.flatnonzero(table[state] == table[state].max())
-        return int(best[integer(len(best), generator)])
+        values = table[state].tolist()
+        top = max(values)
+        best = [action for action, value in enumerate(values) if is_random or value == top]
+        return best[integer(len(best), generator)]
 
     for _ in range(episodes):
         replay.add(play_episode(env, act, seed=integer(2**31 - 1, generator), longest=capacity))
@@ -177,6 +181,6 @@ def tabular_ebu(
         else:
             _update_one_by_one(q, *replay.sample(len(episode), generator, gamma=gamma), alpha)
         updates += len(episode)
-        if after_episode:
-            after_episode(q, updates)
+        if after_episode and after_episode(q, updates):
+            break
     return q

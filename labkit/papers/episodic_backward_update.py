@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from labkit.papers.deep_q_learning import (
     DeepMindRMSprop,
     DQNAgent,
+    Minibatch,
     QLearner,
     Rollouts,
     Settings,
@@ -203,13 +204,13 @@ class EBUAgent(DQNAgent):
         require_fraction(beta, "beta")
         super().__init__(network, settings, generator, optimizer)
         self.beta, self.backward = beta, backward
-        self.minibatches: list[tuple[Tensor, Tensor, Tensor]] = []  # of the drawn episode, those not used yet
+        self.minibatches: list[Minibatch] = []  # of the drawn episode, those not used yet
 
-    def update(self) -> None:
-        self.learner.fit(*self.next_minibatch())
+    def draw(self) -> list[Minibatch | Transitions]:
+        return [self.next_minibatch()]
 
-    def next_minibatch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Observations (N, ...), actions (N,), targets (N,): the next piece, the first one of a new episode."""
+    def next_minibatch(self) -> Minibatch:
+        """The next piece, the first one of a new episode."""
         if not self.minibatches:
             size = self.settings.batch_size
             parts = [self._swept(self.replay.sample_episode(self.generator))]
@@ -265,8 +266,7 @@ class AdaptiveEBU(EBUAgent):
             require_fraction(beta, "each beta")
         super().__init__(network, settings, generator, optimizer)
         self.betas, self.select_every = torch.tensor(betas, dtype=torch.float64), select_every
-        more = (QLearner(copy.deepcopy(network), settings, optimizer) for _ in betas[1:])
-        self.learners = [self.learner, *more]
+        self.learners += [QLearner(copy.deepcopy(network), settings, optimizer) for _ in betas[1:]]
         self.leader = 0  # of the last selection
         self.selected_at = 0  # step
         self.scores: list[list[float]] = [[] for _ in betas]  # returns since then
@@ -281,10 +281,9 @@ class AdaptiveEBU(EBUAgent):
         means = [sum(returns) / len(returns) if returns else -math.inf for returns in self.scores]
         return means.index(max(means)) if max(means) > -math.inf else self.leader
 
-    def update(self) -> None:
+    def draw(self) -> list[Minibatch | Transitions]:
         observations, actions, targets = self.next_minibatch()  # targets (N, K)
-        for learner, y in zip(self.learners, targets.unbind(1), strict=True):
-            learner.fit(observations, actions, y)
+        return [(observations, actions, y) for y in targets.unbind(1)]
 
     def targets(self, rewards: Tensor, following: Tensor, actions: Tensor, terminated: bool) -> Tensor:
         """y (T, K), a column for each learner."""

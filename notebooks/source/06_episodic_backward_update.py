@@ -42,7 +42,7 @@
 # %% [markdown]
 # ## How this notebook works
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck? `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with your function when it is right, with the reference otherwise. (The long experiments take the library's agents, which do the same faster.)
+# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck? `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with your function when it is right, with the reference otherwise. The deep agents of sections 6 and 7 learn from the targets that your `backward_targets` computes; all else takes the library's functions, which do the same faster.
 # - **Predict** means: write down what you expect before you run the next cell.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
 # - `profile` chooses the scale. `quick`: deep agents in one maze, 5,250 steps each. `full`: up to five mazes for each question, up to three agents of each kind in each, and Breakout for a while (with the extra `atari`). `paper`: 50 mazes of 200,000 steps, and Breakout with the published settings, 2.5 million steps, for which you want a GPU: run it by `labkit run 06 --profile paper`, which keeps checkpoints and goes on where it was stopped.
@@ -72,6 +72,7 @@ from labkit.lab.widgets import image_choices
 from labkit.papers import episodic_backward_update as paper
 from labkit.papers.deep_q_learning import initialized
 from labkit.papers.episodic_backward_update import AdaptiveEBU, DQNAgent, EBUAgent, EpisodeReplay, Settings
+from labkit.papers.episodic_lockstep import train_together
 
 lab = labkit.start("06_episodic_backward_update", profile=profile, seed=seed)
 torch.set_num_threads(1)  # these networks are so small that a second thread costs more than it brings
@@ -116,6 +117,7 @@ class Config:
     images: int | None = 20  # images of each digit, or all: few, so that an agent meets each often
     pool: int = 4  # pixels that are averaged in each direction
     hidden: int = 64  # units of both hidden layers
+    lockstep: int = 20  # kinds of agents that learn in lockstep
     games: dict[str, Game] | None = None  # Atari games, where there are any
 
 
@@ -175,6 +177,7 @@ long = Config(
     images=None,
     pool=1,
     hidden=256,
+    lockstep=1,  # passes through networks as large as these cost the same together
     games={"Breakout": Game(2_500_000, 84, 50_000, 1_000_000, 10_000, 62_500, 30, published=True)},
 )
 
@@ -464,8 +467,9 @@ def updates_needed(walls, number, backward, episodes=200):
     shortest, found = len(shortest_path(walls)) - 1, []
 
     def look(q, updates):
-        if not found and greedy_way(q, walls) == shortest:
+        if greedy_way(q, walls) == shortest:
             found.append(updates)
+        return bool(found)  # then it is over
 
     env = Maze(walls, max_steps=1000, **REWARDS)
     options = {"gamma": GAMMA, "generator": generator(f"table {number}"), "after_episode": look}
@@ -890,6 +894,12 @@ lab.show(
 
 
 # %%
+ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
+EBU = partial(EBUAgent, backward=backward_targets)  # your function, if it is right
+KINDS = {"EBU": EBU, "1-step DQN": DQNAgent, "5-step DQN": partial(DQNAgent, n_steps=5)}
+
+
+# %%
 def deep_agent(kind, number, ratio, sync=250):
     """A new agent; `number` decides its weights and its luck, equally for all kinds."""
     g = generator(f"agent {number}")
@@ -901,31 +911,39 @@ def deep_agent(kind, number, ratio, sync=250):
         sync_every=sync,
         epsilon_steps=config.exploring,
     )
-    network = paper.dense_network(2 * side**2, config.hidden, 4, g)
-    return kind(network, settings, g, partial(torch.optim.Adam, lr=1e-3, fused=True))
-
-
-KINDS = {"EBU": EBUAgent, "1-step DQN": DQNAgent, "5-step DQN": partial(DQNAgent, n_steps=5)}
+    return kind(paper.dense_network(2 * side**2, config.hidden, 4, g), settings, g, ADAM)
 
 
 # %%
-def tests_of(agent, walls, rules):
-    """What is measured of an agent: its ways, how many arrive, its values (one image of each digit) minus the true ones."""
-    vector = VectorMaze(np.stack([walls] * 16), digits, max_steps=200, **rules)
+def tests_of(agents, walls, slips):
+    """What is measured of each agent: its ways, how many arrive, its values (one image of each digit) minus the true ones.
+
+    `slips` says for each agent how probable a random move is.
+    """
+    mazes = np.stack([walls] * 16 * len(agents))
+    vector = VectorMaze(mazes, digits, max_steps=200, random_moves=np.repeat(slips, 16), **REWARDS)
     cells = np.argwhere(distances(walls, (9, 9)) > 0)  # from which there is a way to the goal, without the goal itself
     seen = look_at(cells, np.full((len(cells), 2), 0.5))
-    truth = optimal_q(walls, gamma=GAMMA, **rules).max(1)[cells @ (10, 1)]
+    worth = {slip: optimal_q(walls, gamma=GAMMA, random_moves=slip, **REWARDS).max(1) for slip in {*slips}}
     shortest = len(shortest_path(walls)) - 1
 
-    def evaluate():
-        walked = paper.rollouts(agent.q_values, vector, seed=1, epsilon=0.05)
-        excess = agent.q_values(seen).amax(1).numpy() - truth
+    def q_values(seen):
+        parts = zip(agents, np.split(seen, len(agents)), strict=True)
+        return torch.cat([agent.q_values(part) for agent, part in parts])
+
+    def measures(agent, slip, lengths, arrived):
+        excess = agent.q_values(seen).amax(1).numpy() - worth[slip][cells @ (10, 1)]
         return {
-            "way": walked.lengths.double().mean().item() / shortest,
-            "arrived": walked.terminated.double().mean().item(),
+            "way": lengths.double().mean().item() / shortest,
+            "arrived": arrived.double().mean().item(),
             "excess": excess.mean(),
             "above": excess.clip(min=0).mean(),
         }
+
+    def evaluate():
+        walked = paper.rollouts(q_values, vector, seed=1, epsilon=0.05, agents=len(agents))
+        each = zip(agents, slips, walked.lengths.split(16), walked.terminated.split(16), strict=True)
+        return [measures(*one) for one in each]
 
     return evaluate
 
@@ -933,27 +951,36 @@ def tests_of(agent, walls, rules):
 # %%
 @dataclass
 class Finished:
-    """What a checkpoint keeps of an agent that is done with its maze: not its memory, only what it went through."""
+    """What a checkpoint keeps of agents that are done with their maze: not their memory, only what they went through."""
 
-    agent: DQNAgent
+    agents: list[DQNAgent]
 
     def state_dict(self):
-        return {"history": self.agent.history}
+        return {"histories": [agent.history for agent in self.agents]}
 
     def load_state_dict(self, state):
-        self.agent.history = state["history"]
+        for agent, history in zip(self.agents, state["histories"], strict=True):
+            agent.history = history
+
+
+# %% [markdown]
+# At `quick` and `full` the agents of a maze learn in lockstep: all take their first step, then all take their second, and so on. None knows of the others, and each goes the way that it would go alone. But networks as small as these spend most of their time in being called: one pass through all of them takes far less than a pass through each.
 
 
 # %%
-def learn(kind, index, number=0, *, ratio=1.0, random_moves=0.0, density=0.2, sync=250, name=""):
-    """Train one agent in one maze; its history, with an array for each measure."""
-    walls, rules = maze(index, density), {"random_moves": random_moves, **REWARDS}
-    agent = deep_agent(kind, 1000 * index + number, ratio, sync)
-    env, evaluate = Maze(walls, digits, max_steps=1000, **rules), tests_of(agent, walls, rules)
-    work = partial(paper.train, agent, env, evaluate=evaluate, every=config.every)
-    kept = f"{name}-{index}-{number}-{ratio}-{random_moves}-{density}-{sync}".replace(" ", "-")
-    in_stretches(work, Finished(agent), [config.steps], lab.checkpoint(kept))
-    return {measure: np.array(values) for measure, values in agent.history.items()}
+def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=None, name=""):
+    """Train `count` agents of each kind in one maze; the histories of each kind, with an array for each measure.
+
+    `slips` says for a kind how probable a random move is, if it is possible at all.
+    """
+    walls, slips = maze(index, density), [(slips or {}).get(kind, 0.0) for kind in kinds for _ in range(count)]
+    agents = [deep_agent(made, 1000 * index + n, ratio, sync) for made in kinds.values() for n in range(count)]
+    envs = [Maze(walls, digits, max_steps=1000, random_moves=slip, **REWARDS) for slip in slips]
+    work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, slips), every=config.every)
+    kept = f"{name}-{index}-{ratio}-{density}-{sync}"
+    in_stretches(work, Finished(agents), [config.steps], lab.checkpoint(kept))
+    histories = [{measure: np.array(values) for measure, values in agent.history.items()} for agent in agents]
+    return {kind: histories[count * k : count * (k + 1)] for k, kind in enumerate(kinds)}
 
 
 # %%
@@ -975,13 +1002,15 @@ def spread(ax, x, values, label):
 
 
 # %%
-def compare(ratio, density=0.2, mazes=config.mazes, agents=config.agents, kinds=KINDS, sync=250):
+def compare(mazes=config.mazes, count=config.agents, kinds=KINDS, name="", **rules):
     """The histories of each kind of agent in these mazes."""
-    pairs = [(m, a) for m in range(mazes) for a in range(agents)]
-    return {
-        kind: [learn(made, m, a, ratio=ratio, density=density, sync=sync, name=kind) for m, a in pairs]
-        for kind, made in kinds.items()
-    }
+    found = {kind: [] for kind in kinds}
+    for m in range(mazes):
+        for first in range(0, len(kinds), config.lockstep):
+            some = dict([*kinds.items()][first : first + config.lockstep])
+            for kind, histories in learn(some, m, count, name=f"{name}-{first}", **rules).items():
+                found[kind] += histories
+    return found
 
 
 def record_ways(group, histories):
@@ -1092,7 +1121,7 @@ lab.claim(
 
 # %%
 if config.dense:  # not at `quick`
-    often = compare(ratio=1.0, agents=1, kinds={kind: KINDS[kind] for kind in ("EBU", "1-step DQN")}, sync=50)
+    often = compare(count=1, kinds={kind: KINDS[kind] for kind in ("EBU", "1-step DQN")}, sync=50)
     record_ways("copies every 50", often)
     lab.tell(
         "With a copy after every 50 updates the ways are on average {copies every 50/EBU/way:.1f} times the shortest for EBU and {copies every 50/1-step DQN/way:.1f} for one-step DQN; with one after every 250 they were {equal/EBU/way:.1f} and {equal/1-step DQN/way:.1f}."
@@ -1107,7 +1136,7 @@ else:
 
 # %%
 if config.dense:
-    crowded = compare(ratio=1.0, density=0.5, mazes=config.dense, agents=1)
+    crowded = compare(density=0.5, mazes=config.dense, count=1)
     record_ways("50 % walls", crowded)
     lab.tell(
         "In mazes with 50 % walls, with an update at every step, the ways are on average {50 % walls/EBU/way:.1f} times the shortest for EBU, {50 % walls/1-step DQN/way:.1f} for one-step and {50 % walls/5-step DQN/way:.1f} for five-step DQN. Shortest ways are longer here, so 200 steps are fewer times as long: do not compare with the mazes above."
@@ -1126,16 +1155,13 @@ else:
 
 
 # %%
-def believing(beta, random_moves):
-    """An agent for each maze, with this diffusion factor."""
-    if (beta, random_moves) == (0.5, 0.0):  # they have been trained in section 6
-        return equal["EBU"][: config.varied * config.agents : config.agents]
-    made = partial(EBUAgent, beta=beta)
-    return [learn(made, m, random_moves=random_moves, name=f"beta-{beta}") for m in range(config.varied)]
-
-
-certain = {beta: believing(beta, 0.0) for beta in config.betas}
-random = {beta: believing(beta, 0.2) for beta in config.believed}
+plan = {("certain", beta): 0.0 for beta in config.betas if beta != 0.5}  # with 0.5 they have learned in section 6
+plan |= {("random", beta): 0.2 for beta in config.believed}  # how probable a random move is
+kinds = {(moves, beta): partial(EBU, beta=beta) for moves, beta in plan}
+found = compare(config.varied, count=1, kinds=kinds, slips=plan, name="betas")
+found["certain", 0.5] = equal["EBU"][: config.varied * config.agents : config.agents]
+certain = {beta: found["certain", beta] for beta in config.betas}
+random = {beta: found["random", beta] for beta in config.believed}
 trained = {"certain": certain, "random": random}
 
 # %%
@@ -1233,7 +1259,7 @@ lab.claim(
 # %%
 if config.learners:
     several = partial(AdaptiveEBU, betas=config.learners, select_every=config.select)
-    adaptive = [learn(several, m, name="adaptive") for m in range(config.varied)]
+    adaptive = compare(config.varied, count=1, kinds={"adaptive": several}, name="adaptive")["adaptive"]
     fixed, best_fixed = between[0.5], min(between.values())
     lab.record("adaptive/way", together(adaptive, "way").mean())
     lab.record("beta/certain/best/way", best_fixed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,10 +29,12 @@ from labkit.papers.episodic_backward_update import (
     dense_network,
     train,
 )
+from labkit.papers.episodic_lockstep import train_together
 
 EPISODES, STEPS, ACTIONS = 64, 200, 4
 SIDE, HIDDEN, WARM_UP, PLAYED = 7, 64, 500, 1_500  # of the agents
 pytestmark = pytest.mark.usefixtures("one_thread")  # tensors as small as these are only slowed down by a second one
+ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
 seconds: dict[str, float] = {}  # what was done: the fastest round
 
 
@@ -162,6 +165,38 @@ def test_steps_of_an_agent_in_the_maze(benchmark, capsys, kind: str) -> None:
             print(f"\nsteps a second with one update each: Stable-Baselines3's DQN {1 / seconds[kind]:.0f}")
             for name, each in ours.items():
                 print(f"{name} {1 / each:.0f}, {seconds[kind] / each:.2f} times as many")
+
+
+def six_agents() -> list[DQNAgent]:
+    """Three of each kind, which have not begun yet."""
+    settings = Settings(gamma=0.9, capacity=50_000, warm_up=WARM_UP, sync_every=100, epsilon_steps=WARM_UP + PLAYED)
+    agents = []
+    for seed in range(3):
+        for kind in (DQNAgent, EBUAgent):
+            g = torch.Generator().manual_seed(seed)
+            agents.append(kind(dense_network(2 * SIDE**2, HIDDEN, ACTIONS, g), settings, g, ADAM))
+    return agents
+
+
+def one_after_the_other(agents: list[DQNAgent]) -> None:
+    for agent in agents:
+        train(agent, maze(), WARM_UP + PLAYED)
+
+
+def in_lockstep(agents: list[DQNAgent]) -> None:
+    train_together(agents, [maze() for _ in agents], WARM_UP + PLAYED)
+
+
+@pytest.mark.parametrize("way", [in_lockstep, one_after_the_other], ids=lambda way: way.__name__)
+def test_six_agents_in_the_maze(benchmark, capsys, way) -> None:
+    benchmark.pedantic(way, setup=lambda: ((six_agents(),), {}), rounds=2)
+    seconds[way.__name__] = benchmark.stats.stats.min
+    if way is one_after_the_other:
+        ratio = seconds["one_after_the_other"] / seconds["in_lockstep"]
+        with capsys.disabled():
+            print(f"\nsix agents, {WARM_UP + PLAYED} steps each: in lockstep {seconds['in_lockstep']:.1f} s, ", end="")
+            print(f"one after the other {ratio:.1f} times that")
+        assert ratio > 1.5
 
 
 # ---- the replay -----------------------------------------------------------------------------------------------------

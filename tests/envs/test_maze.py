@@ -309,6 +309,17 @@ def test_many_mazes_at_once_do_step_by_step_what_single_ones_do(digits: Split, k
     assert many.reset(seed=[5, 4, 3, 2, 1])[0].tolist() == single.reset(seed=[5, 4, 3, 2, 1])[0].tolist()
 
 
+def test_random_moves_may_be_more_probable_in_one_maze_than_in_the_next() -> None:
+    walls, slips = np.stack([draw_walls(rng(seed), size=4) for seed in range(3)]), [0.0, 0.3, 1.0]
+    many = VectorMaze(walls, random_moves=np.array(slips))
+    single = SyncVectorEnv([lambda e=e, p=p: Maze(e, random_moves=p) for e, p in zip(walls, slips, strict=True)])
+    assert many.reset(seed=7)[0].tolist() == single.reset(seed=7)[0].tolist()
+    for actions in rng().integers(4, size=(100, 3)):
+        assert many.step(actions)[0].tolist() == single.step(actions)[0].tolist()
+    with pytest.raises(ValueError, match="random_moves must lie in"):
+        VectorMaze(walls, random_moves=np.array([0.0, 0.3, 1.1]))
+
+
 def test_what_was_seen_does_not_change_with_the_next_step(digits: Split) -> None:
     many = VectorMaze(np.zeros((2, 3, 3), dtype=bool), digits)
     first, _ = many.reset(seed=0)

@@ -298,6 +298,16 @@ def test_rollouts_that_never_arrive_are_truncated_and_random_actions_are_drawn_f
     assert first.terminated.all()
 
 
+def test_a_rollout_that_never_ends_is_stopped() -> None:
+    up = torch.tensor([[1.0, 0, 0, 0]])
+    with pytest.raises(ValueError, match="longer than 20 steps: limit it with"):
+        rollouts(lambda _: up, gymnasium.vector.SyncVectorEnv([Endless]), seed=0, longest=20)
+    with pytest.raises(ValueError, match="longer than 29 steps"):
+        rollouts(lambda _: up, VectorMaze(np.zeros((1, 4, 4), dtype=bool), max_steps=30), seed=0, longest=29)
+    found = rollouts(lambda _: up, VectorMaze(np.zeros((1, 4, 4), dtype=bool), max_steps=30), seed=0, longest=30)
+    assert found.lengths.tolist() == [30]
+
+
 def test_rollouts_need_numbered_actions() -> None:
     env = gymnasium.vector.SyncVectorEnv([_Continuous])
     with pytest.raises(ValueError, match="Discrete space from 0"):
