@@ -14,6 +14,7 @@ from labkit.lab import nobody_watches
 from labkit.lab.checkpoint import load, save
 
 Loss = Callable[..., Tensor]
+History = dict[str, list[float]]
 
 
 def fit(
@@ -27,15 +28,17 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
+    stop: Callable[[History], bool] | None = None,
     checkpoint: Path | None = None,
     label: str = "",
-) -> dict[str, list[float]]:
+) -> History:
     """Minimise loss(model, *batch, generator) over shuffled minibatches of `data`, tensors of one first dimension N.
 
     `loss` returns a scalar, a mean over its batch; the optimizer is Adam with `lr` unless one is given; a `schedule`,
     made with that optimizer, is stepped after every batch. Returns the history: "loss" per epoch, averaged over images,
     and whatever `evaluate()` returned after each epoch. All randomness, of the shuffling and of a loss that samples,
-    comes from `generator`.
+    comes from `generator`. `stop`, asked between two epochs with the history so far, ends the training before `epochs`
+    when it says True: `settled` makes such a function.
     With `checkpoint`, a safetensors file, the state is written there after each epoch: model, optimizer, schedule,
     generator, history. A second call goes on from there and ends bit for bit as if the first had not been stopped.
     Raises ValueError for empty or unequal data, a batch or epoch count below one, the schedule of another optimizer, a
@@ -48,9 +51,10 @@ def fit(
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ValueError("the schedule belongs to another optimizer: pass the one that it was made with as `optimizer`")
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    # Fused: one pass over the memory in place of a dozen, a fifth of the time of a step of a small MLP on one thread.
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     parts = {"model": model, "optimizer": optimizer} | ({} if schedule is None else {"schedule": schedule})
-    history: dict[str, list[float]] = {"loss": []}
+    history: History = {"loss": []}
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, parts, generator)
 
@@ -60,6 +64,8 @@ def fit(
     )
     with bar:
         for epoch in range(len(history["loss"]), epochs):
+            if stop is not None and epoch > 0 and stop(history):
+                break
             history["loss"].append(_epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch))
             if evaluate is not None:
                 model.eval()
@@ -74,6 +80,21 @@ def fit(
             bar.update()
     model.eval()
     return history
+
+
+def settled(share: float, over: int = 1) -> Callable[[History], bool]:
+    """For `fit`'s `stop`: whether the last `over` epochs have lowered the loss by less than this share of it.
+
+    Raises ValueError unless share > 0 and over >= 1: the loss of a minibatch training never stands quite still.
+    """
+    if not share > 0 or over < 1:
+        raise ValueError(f"settled needs a share above 0 and at least 1 epoch to look back, got {share} and {over}")
+
+    def stop(history: History) -> bool:
+        losses = history["loss"]
+        return len(losses) > over and losses[-1 - over] - losses[-1] < share * abs(losses[-1 - over])
+
+    return stop
 
 
 def _epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch) -> float:
@@ -100,7 +121,7 @@ def _save(path: Path, parts, generator, history) -> None:
     save(path, states | {"generator": generator.get_state(), "history": history})
 
 
-def _restore(path: Path, parts, generator) -> dict[str, list[float]]:
+def _restore(path: Path, parts, generator) -> History:
     state = load(path)
     if not isinstance(state, dict) or state.keys() != {*parts, "generator", "history"}:
         raise ValueError(

@@ -86,7 +86,7 @@ lab = labkit.start("02_sparse_autoencoders", profile=profile, seed=seed)
 class Config:
     hidden: int  # units of the hidden layer, more than the 784 pixels: "overcomplete"
     epochs: int  # passes over the training digits, the same for every model
-    batch_size: int  # digits per step; small batches make the mean activation noisy
+    batch_size: int  # digits per step; small batches make the mean activation noisy, and give few digits enough steps
     lambdas: tuple[float, ...]  # weights of the L1 penalty, from a tickle to a stranglehold
     rhos: tuple[float, ...]  # mean activations that the KL penalty asks for
     neighbours: int  # training digits among which nearest neighbours are looked for
@@ -105,7 +105,7 @@ class Config:
 
 # %%
 config = lab.choose(
-    quick=Config(1024, 4, 128, (0.1, 0.3, 1.0), (0.02, 0.05, 0.2), 4000, 20_000, 256, 12, 10_000),
+    quick=Config(1024, 2, 64, (0.1, 0.3, 1.0), (0.02, 0.05, 0.2), 4000, 20_000, 256, 12, 10_000),
     full=Config(1024, 4, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 10_000, 100_000, 400, 20, 100_000),
     paper=Config(
         2000, 60, 256, (0.01, 0.03, 0.1, 0.3, 1.0), (0.01, 0.02, 0.05, 0.2), 60_000, 400_000, 576, 50, 400_000

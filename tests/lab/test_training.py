@@ -20,10 +20,7 @@ from torch.optim import lr_scheduler
 
 from labkit.lab import checkpoint as checkpoints
 from labkit.lab.checkpoint import load, save
-from labkit.lab.training import fit, in_stretches
-
-History = dict[str, list[float]]
-
+from labkit.lab.training import History, fit, in_stretches, settled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -208,6 +205,56 @@ def test_what_evaluate_returns_after_each_epoch_is_the_history() -> None:
     assert history["epoch"] == [1.0, 2.0, 3.0]
     assert history["norm"] == [one.norm().item() for one in after]
     assert len(set(history["norm"])) == len(set(history["loss"])) == 3
+
+
+def test_a_training_stops_where_it_is_told_to_and_is_until_there_the_same() -> None:
+    asked = []
+
+    def stop(history: History) -> bool:
+        asked.append(list(history["loss"]))
+        return len(history["loss"]) == 3
+
+    model, whole = network(), network()
+    history = train(model, stop=stop)
+    assert history == {"loss": train(whole, epochs=3)["loss"]}
+    assert torch.equal(weights(model), weights(whole))
+    assert [len(losses) for losses in asked] == [1, 2, 3]
+    assert not model.training
+
+
+def test_a_stopped_training_that_is_called_again_does_not_go_on(checkpoint) -> None:
+    def settled_at_once(history: History) -> bool:
+        return len(history["loss"]) == 2
+
+    model, again = network(), network(seed=5)
+    history = train(model, stop=settled_at_once, checkpoint=checkpoint)
+    assert train(again, stop=settled_at_once, checkpoint=checkpoint) == history
+    assert torch.equal(weights(again), weights(model))
+
+
+@pytest.mark.parametrize(
+    ("losses", "over", "expected"),
+    [
+        ([8.0], 1, False),
+        ([8.0, 4.0], 1, False),
+        ([8.0, 7.0], 1, False),
+        ([8.0, 7.5], 1, True),
+        ([8.0, 9.0], 1, True),
+        ([-8.0, -8.5], 1, True),
+        ([-8.0, -12.0], 1, False),
+        ([8.0, 7.5], 2, False),
+        ([8.0, 7.5, 7.3], 2, True),
+        ([8.0, 7.5, 6.9], 2, False),
+    ],
+)
+def test_a_training_has_settled_when_the_loss_falls_by_less_than_a_share(losses, over: int, expected: bool) -> None:
+    assert settled(0.1, over)({"loss": losses}) is expected
+
+
+@pytest.mark.parametrize(("share", "over"), [(0, 1), (-0.1, 1), (math.nan, 1), (0.1, 0)])
+def test_settling_asks_for_a_share_and_an_epoch(share: float, over: int) -> None:
+    with pytest.raises(ValueError, match="share above 0 and at least 1 epoch"):
+        settled(share, over)
 
 
 def test_the_same_seed_gives_the_same_history_and_weights_and_another_seed_others() -> None:
