@@ -843,9 +843,7 @@ for share in config.shares:
     few, later = windows(ten, share)[0], windows(ten, max(config.shares))[1]  # the same test windows for all shares
     few_signals, later_signals = standardize(few.signals), standardize(later.signals)
     same = share == config.train  # the segments of section 3, so the same training once more
-    model = (
-        models["NSAE"] if same else train_autoencoder(f"NSAE, {share:g}", draw(few_signals))
-    )  # from that share alone
+    model = models["NSAE"] if same else train_autoencoder(f"NSAE, {share:g}", draw(few_signals))  # from it alone
     learned = softmax(features(model, few_signals), few.labels.numpy())
     lab.record(
         f"share {share:g}/NSAE", learned.score(features(model, later_signals), later.labels.numpy()), unit="accuracy"
@@ -931,7 +929,7 @@ lab.claim(
 
 # %%
 def normal_or_not(recordings, model=None):
-    """An NSAE, a new one unless given, and a softmax layer that tell Normal from faulty; returns a function: windows -> True for Normal."""
+    """An NSAE (a new one unless given) and a softmax layer that tell Normal from faulty: windows -> True for Normal."""
     part, held_out = windows(recordings)
     signals = standardize(part.signals)
     model = model or train_autoencoder("NSAE, normal or not", draw(signals))
