@@ -26,18 +26,24 @@ def set_caps() -> None:
 
 
 def instruction_set() -> str:
-    """What torch computes with in this process: "x86_64 AVX2", "arm64 DEFAULT", or library by library if they differ.
+    """What this process computes with: "x86_64 AVX2 (NumPy AVX512_ICL, OpenBLAS SkylakeX)".
 
-    Asking settles it for ATen, so no cap can be set afterwards.
+    The libraries under torch are named one by one where they differ. NumPy and the OpenBLAS of NumPy and SciPy are not
+    capped; they move the last digits of what scikit-learn fits. Asking settles the matter for ATen: no cap can be set
+    afterwards.
     """
+    import numpy as np
+    import threadpoolctl
     import torch
 
     aten = torch.backends.cpu.get_cpu_capability()
-    if _machine() != "x86_64":
-        return f"{_machine()} {aten}"
     onednn, mkl = (os.environ.get(name, "uncapped").upper() for name in ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR"))
-    same = {aten, onednn, mkl} == {"AVX2"}
-    return "x86_64 AVX2" if same else f"x86_64 ATen {aten}, oneDNN {onednn}, MKL {mkl}"
+    differ = _machine() == "x86_64" and len({aten, onednn, mkl}) > 1
+    torchs = f"ATen {aten}, oneDNN {onednn}, MKL {mkl}" if differ else aten
+    numpys = np.show_config(mode="dicts")["SIMD Extensions"].get("found", ["baseline"])[-1]
+    blas = [pool.get("architecture") for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    others = f"NumPy {numpys}, OpenBLAS {blas[0]}" if blas and blas[0] else f"NumPy {numpys}"
+    return f"{_machine()} {torchs} ({others})"
 
 
 def too_late() -> str | None:
