@@ -69,7 +69,7 @@ from torch import nn
 import labkit
 import labkit.data
 from labkit.lab.figures import bars, ellipse, image_rows, panels, scatter_classes
-from labkit.lab.training import fit
+from labkit.lab.training import fit, settled
 from labkit.lab.widgets import image_sliders
 from labkit.papers import autoencoders as paper
 from labkit.papers.autoencoders import Autoencoder, VariationalAutoencoder
@@ -1152,7 +1152,8 @@ def mean_instead_of_sum(model, x, generator):
 
 
 collapsed = build(VariationalAutoencoder)
-train("collapsed", collapsed, mean_instead_of_sum, x_train, epochs=config.anomaly_epochs)
+stop = settled(0.01)  # a collapse is soon over: no more epochs once one lowers the loss by less than 1 %
+train("collapsed", collapsed, mean_instead_of_sum, x_train, epochs=config.anomaly_epochs, stop=stop)
 lab.record("collapsed/kl", two_terms(collapsed, "collapsed")["kl"], unit="nats")
 lab.record("collapsed/error/test", error(collapsed, x_test), unit="nats")
 lab.record("collapsed/variety", rebuilt(collapsed, x_test).std(0).mean(), unit="std of a pixel")
