@@ -257,10 +257,15 @@ class DQNAgent:
         start, end = self.settings.epsilon
         return start + (end - start) * min(1.0, self.steps / self.settings.epsilon_steps)
 
+    @property
+    def leading(self) -> QLearner:
+        """The learner that is evaluated."""
+        return self.learner
+
     @torch.no_grad()
     def q_values(self, observations: np.ndarray | Tensor) -> Tensor:
         """(N, ...) -> (N, A)."""
-        return self.learner.q_values(observations)
+        return self.leading.q_values(observations)
 
     @torch.no_grad()
     def act(self, observation: np.ndarray, actions: int) -> int:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Step = tuple[int, float, int, float]  # A_k, and of n steps: R_k + gamma R_(k+1) + ..., where they end, their discount
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -33,7 +35,7 @@ class Episode:
     rewards: np.ndarray  # (T,)
     terminated: bool  # False: truncated
     stack: int = 1
-    _ahead: dict[tuple[float, int], tuple[list, ...]] = field(default_factory=dict, init=False, repr=False)
+    _ahead: dict[tuple[float, int], list[Step]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.actions) == 0 or len(self.frames) - 1 != len(self.actions) or len(self.rewards) != len(self):
@@ -61,8 +63,8 @@ class Episode:
             observations = np.stack([self.observation(k) for k in range(len(self) - steps, len(self) + 1)])
         return tuple(torch.from_numpy(x) for x in (observations, self.actions[-steps:], self.rewards[-steps:]))
 
-    def ahead(self, gamma: float, n_steps: int) -> tuple[list[int], list[float], list[int], list[float]]:
-        """Of each step k, as lists of T for fast look-up: A_k, and `Transitions`' return, end k + n and discount."""
+    def ahead(self, gamma: float, n_steps: int) -> list[Step]:
+        """What `Transitions` need of each step, computed once: (T,)."""
         if (gamma, n_steps) not in self._ahead:
             powers = [gamma**n for n in range(n_steps + 1)]
             padded = np.concatenate([self.rewards, np.zeros(n_steps - 1)])  # nothing is received after the end
@@ -70,7 +72,8 @@ class Episode:
             ends = [min(k + n_steps, len(self)) for k in range(len(self))]
             gone = [self.terminated and end == len(self) for end in ends]
             discounts = [0.0 if none else powers[end - k] for k, (end, none) in enumerate(zip(ends, gone, strict=True))]
-            self._ahead[gamma, n_steps] = self.actions.tolist(), returns.tolist(), ends, discounts
+            columns = self.actions.tolist(), returns.tolist(), ends, discounts
+            self._ahead[gamma, n_steps] = list(zip(*columns, strict=True))
         return self._ahead[gamma, n_steps]
 
 
@@ -93,8 +96,9 @@ class EpisodeReplay:
 
     Episodes are kept as objects under running numbers, and the oldest go first. So nothing wraps around that is ever
     looked at as an episode; only a table of which transition belongs to which episode is used in a circle. An episode
-    of T transitions holds T + 1 frames: a million frames of 84 x 84 bytes are 7.06 GB, and with episodes of 17 steps or
-    more, on average, a million transitions are less than 7.5 GB. Raises ValueError for a capacity below 1.
+    of T transitions holds T + 1 frames: a million frames of 84 x 84 bytes are 7.06 GB, and with episodes of 30 steps or
+    more, on average, a million transitions are less than 7.5 GB, with the 0.15 GB that `sample` keeps to look steps up.
+    Raises ValueError for a capacity below 1.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -143,9 +147,8 @@ class EpisodeReplay:
         rows = []
         for t, owner in zip(drawn, self._owner[np.remainder(drawn, self.capacity)].tolist(), strict=True):
             first, episode = self._episodes[owner]
-            k = t - first
-            actions, returns, ends, discounts = episode.ahead(gamma, n_steps)
-            rows.append((episode.observation(k), actions[k], returns[k], episode.observation(ends[k]), discounts[k]))
+            action, received, end, discount = episode.ahead(gamma, n_steps)[t - first]
+            rows.append((episode.observation(t - first), action, received, episode.observation(end), discount))
         seen, actions, returns, following, discounts = zip(*rows, strict=True)
         return Transitions(
             torch.from_numpy(np.array(seen)),

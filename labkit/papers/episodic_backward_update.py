@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -271,9 +270,9 @@ class AdaptiveEBU(EBUAgent):
         self.selected_at = 0  # step
         self.scores: list[list[float]] = [[] for _ in betas]  # returns since then
 
-    @torch.no_grad()
-    def q_values(self, observations: np.ndarray | Tensor) -> Tensor:
-        return self.learners[self.best].q_values(observations)
+    @property
+    def leading(self) -> QLearner:
+        return self.learners[self.best]
 
     @property
     def best(self) -> int:
@@ -356,7 +355,7 @@ def _require_numbers(
     rewards: Tensor, values: Tensor, actions: Tensor, count: int, gamma: float, beta: float | Tensor
 ) -> None:
     require_fraction(gamma, "gamma")
-    for each in torch.as_tensor(beta).unique().tolist():
+    for each in beta.tolist() if isinstance(beta, Tensor) else [beta]:
         require_fraction(each, "beta")
     if not _is_finite(rewards):
         raise ValueError("a reward is NaN or infinite: check the environment")

@@ -37,12 +37,15 @@ class StackedLearners:
         self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each
         self.targets, self.target_weights = _joined([learner.target for learner in learners])
         self.rows = [nn.Parameter(row) for row in self.values]  # (P,) for each learner, in the same memory
+        self.row_of = {learner: k for k, learner in enumerate(learners)}
         self.optimizer = learners[0].make_optimizer(self.rows)
 
     @torch.no_grad()
-    def q_values(self, observations: Tensor) -> Tensor:
-        """Q(S, .; theta_k) of K batches, (K, N, ...) -> (K, N, A)."""
-        return _passed(observations, self.weights)[-1]
+    def q_values(self, learners: Sequence[QLearner], observations: Tensor) -> Tensor:
+        """Q(S, .; theta) of some of the learners, L in number: (L, N, ...) -> (L, N, A)."""
+        rows = [self.row_of[learner] for learner in learners]
+        everyone = rows == list(range(len(self.learners)))
+        return _passed(observations, self.weights if everyone else [weight[rows] for weight in self.weights])[-1]
 
     @torch.no_grad()
     def gradients(self, observations: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
@@ -124,16 +127,22 @@ def train_together(
     envs: Sequence[gymnasium.Env],
     until: int,
     *,
-    evaluate: Callable[[], Sequence[dict[str, float]]] | None = None,
+    evaluate: Callable[[Callable[[np.ndarray], Tensor]], Sequence[dict[str, float]]] | None = None,
     every: int = 1000,
 ) -> list[dict[str, list[float]]]:
     """`train` for several new agents, each in its environment: all make step 1, then all make step 2, up to `until`.
 
     Each agent draws from its own generator what it would draw alone, so that it goes the same way, up to rounding. Only
-    the end differs: after step `until`, in the middle of an episode, which is not noted. `evaluate` returns what was
-    measured of each agent. Returns their histories. Raises ValueError as `train` and `StackedLearners`, or for an agent
-    that has taken steps or learned before.
+    the end differs: after step `until`, in the middle of an episode, which is not noted. `evaluate` is given a function
+    for `rollouts`, the values of all agents: (B, ...) -> (B, A), the first B / agents rows the first agent's, and so
+    on; it returns what was measured of each agent. Returns their histories. Raises ValueError as `train` and
+    `StackedLearners`, or for an agent that has taken steps or learned before.
     """
+
+    def values(observations: np.ndarray) -> Tensor:
+        seen = torch.from_numpy(observations).unflatten(0, (len(agents), -1))
+        return stack.q_values([agent.leading for agent in agents], seen).flatten(0, 1)
+
     if any(agent.steps or agent.learner.updates for agent in agents):
         raise ValueError("an agent has begun already: agents in lockstep begin together")
     stack = StackedLearners([learner for agent in agents for learner in agent.learners])
@@ -143,7 +152,7 @@ def train_together(
         _act(stack, agents, walks, actions)
         _learn(stack, agents)
         if evaluate and step % every == 0:
-            for agent, measured in zip(agents, evaluate(), strict=True):
+            for agent, measured in zip(agents, evaluate(values), strict=True):
                 note(agent.history, step=step, updates=agent.updates, **measured)
         for k, (agent, walk) in enumerate(zip(agents, walks, strict=True)):
             if walk.over:
@@ -158,18 +167,13 @@ def _begin(agent: DQNAgent, env: gymnasium.Env) -> Walk:
     return Walk(env, seed=seed, longest=agent.replay.capacity, stack=agent.settings.stack)
 
 
-@torch.no_grad()
 def _act(stack: StackedLearners, agents: Sequence[DQNAgent], walks: Sequence[Walk], actions: Sequence[int]) -> None:
     """A step of each agent."""
     chosen = [agent.explore(count) for agent, count in zip(agents, actions, strict=True)]
     if None in chosen:
-        seen = np.stack([walk.seen for agent, walk in zip(agents, walks, strict=True) for _ in agent.learners])
-        best = dict(
-            zip(stack.learners, stack.q_values(torch.from_numpy(seen)[:, None]).argmax(2)[:, 0].tolist(), strict=True)
-        )
-        chosen = [
-            best[agent.learner] if action is None else action for agent, action in zip(agents, chosen, strict=True)
-        ]
+        seen = torch.from_numpy(np.stack([walk.seen for walk in walks]))[:, None]  # (agents, 1, ...)
+        best = stack.q_values([agent.learner for agent in agents], seen).argmax(2)[:, 0].tolist()
+        chosen = [b if action is None else action for b, action in zip(best, chosen, strict=True)]
     for agent, walk, action in zip(agents, walks, chosen, strict=True):
         walk.step(action)
         agent.steps += 1

@@ -927,10 +927,6 @@ def tests_of(agents, walls, slips):
     worth = {slip: optimal_q(walls, gamma=GAMMA, random_moves=slip, **REWARDS).max(1) for slip in {*slips}}
     shortest = len(shortest_path(walls)) - 1
 
-    def q_values(seen):
-        parts = zip(agents, np.split(seen, len(agents)), strict=True)
-        return torch.cat([agent.q_values(part) for agent, part in parts])
-
     def measures(agent, slip, lengths, arrived):
         excess = agent.q_values(seen).amax(1).numpy() - worth[slip][cells @ (10, 1)]
         return {
@@ -940,7 +936,7 @@ def tests_of(agents, walls, slips):
             "above": excess.clip(min=0).mean(),
         }
 
-    def evaluate():
+    def evaluate(q_values):
         walked = paper.rollouts(q_values, vector, seed=1, epsilon=0.05, agents=len(agents))
         each = zip(agents, slips, walked.lengths.split(16), walked.terminated.split(16), strict=True)
         return [measures(*one) for one in each]

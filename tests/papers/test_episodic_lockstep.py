@@ -95,7 +95,14 @@ def test_each_agent_goes_the_way_that_it_goes_alone_at_its_own_rate(optimizer: C
     plan = list(zip([*KINDS, "DQN"], range(5), RATES, strict=True))
     made = [[agent(kind, seed, ratio, optimizer) for kind, seed, ratio in plan] for _ in range(2)]
     envs = [[maze(random_moves=0.1 * seed) for _, seed, _ in plan] for _ in range(2)]
-    train_together(made[0], envs[0], STEPS, evaluate=lambda: [state_of(each) for each in made[0]], every=EVERY)
+
+    def look(q_values: Callable[[np.ndarray], Tensor]) -> list[dict]:
+        seen = np.random.default_rng(0).random((10, 2, SIDE, SIDE), dtype=np.float32)  # two for each agent
+        expected = [each.q_values(part) for each, part in zip(made[0], np.split(seen, 5), strict=True)]
+        torch.testing.assert_close(q_values(seen), torch.cat(expected))
+        return [state_of(each) for each in made[0]]
+
+    train_together(made[0], envs[0], STEPS, evaluate=look, every=EVERY)
     for together, each, env in zip(made[0], made[1], envs[1], strict=True):
         weights = alone(each, env)
         same_way(together, each)
