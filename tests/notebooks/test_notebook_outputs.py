@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbformat import NotebookNode
 
 from labkit import RECORD_MIME
