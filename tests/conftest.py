@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,9 @@ LONGEST_FIRST = [  # if one were left for the end, the other workers would wait 
     "tests/papers/test_kegnet.py",
     "tests/notebooks/test_notebook_outputs.py",
 ]
+
+# Optional for jsonschema, of use to nobody here, and a second to import in each process.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # read when torch and NumPy are loaded, also by what a test starts
     # The workers share the cores: with a thread for each core they take three times as much of them.
@@ -52,6 +56,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """All that is imported by now stays: searching it for garbage again and again took 4 % of the tests' time."""
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is left at the end of the process would be told as leaked
 
 
 @pytest.fixture(scope="module")
