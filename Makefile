@@ -41,7 +41,7 @@ lab: install ## open the lessons in JupyterLab
 # Two workers, for two cores. A file stays on one of them, but for what tests/conftest.py says; it also sets the order.
 test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
 	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder -p no:nbval
 	@echo "== nbval: the stored notebooks, cell by cell"
 	@rm -rf build/test/records
 	@LABKIT_BATCH=1 LABKIT_RECORDS="$(CURDIR)/build/test/records" $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \

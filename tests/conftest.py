@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 WHOLE_LESSONS = "tests/notebooks/test_notebook_stages.py"  # each of its tests takes as long as many files
-LONGEST_FIRST = [WHOLE_LESSONS]  # if one were left for the end, the other workers would wait for it
+LONGEST_FIRST = [  # if one were left for the end, the other workers would wait for it
+    WHOLE_LESSONS,
+    "tests/course/test_run.py",
+    "tests/papers/test_episodic_backward_update.py",
+    "tests/exercises/test_all_exercises.py",
+    "tests/lab/test_training.py",
+    "tests/course/test_cli.py",
+    "tests/papers/test_cnn_visualization.py",
+    "tests/papers/test_kegnet.py",
+    "tests/notebooks/test_notebook_outputs.py",
+]
+
+# Optional for jsonschema, of use to nobody here, and a second to import in each process.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # read when torch and NumPy are loaded, also by what a test starts
     # The workers share the cores: with a thread for each core they take three times as much of them.
@@ -36,6 +51,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         rank = {file: place for place, file in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """All that is imported by now stays: searching it for garbage again and again took 4 % of the tests' time."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is left at the end of the process would be told as leaked
 
 
 @pytest.fixture(scope="module")

@@ -101,8 +101,12 @@ def test_every_package_that_is_imported_is_asked_for_in_pyproject(folder, extras
 
 def imported(tree: ast.AST) -> set[str]:
     """The top-level modules that a Python file imports anywhere in it."""
-    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    modules = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            modules.append(node.module)
     return {module.partition(".")[0] for module in modules}
 
 

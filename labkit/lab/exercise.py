@@ -21,7 +21,7 @@ from textwrap import dedent
 from typing import Any, Literal
 
 from labkit.lab.difference import comparable, difference
-from labkit.lab.sandbox import Observation, error_text, is_stub, observe
+from labkit.lab.sandbox import Observation, error_text, is_stub, observe, random_states_kept
 
 Outcome = Literal["not attempted", "correct", "not yet"]
 
@@ -93,6 +93,7 @@ class Result:
         return f"{self.name}: not yet. {self.message} Until then the lab goes on with the reference."
 
 
+@random_states_kept()
 def check(exercise: Exercise, function: Any) -> Result:
     """Compare `function` with the exercise's reference under every probe; nothing it does escapes but its prints.
 

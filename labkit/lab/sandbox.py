@@ -65,13 +65,13 @@ class _Recorder:
 
 
 def observe(probe: Callable[[Callable], Any], function: Callable, *, quiet: bool = True) -> Observation:
-    """Let `probe` use `function`, with fixed random generators and gradients on.
+    """Let `probe` use `function`, with fixed random generators and gradients on; call it within `random_states_kept`.
 
     Any exception but KeyboardInterrupt becomes part of the observation. `quiet` drops what the function prints
     and warns of.
     """
     recorder, value, error = _Recorder(function), None, None
-    with _own_random_numbers(), torch.enable_grad(), _silence() if quiet else contextlib.nullcontext():
+    with _fixed_random_numbers(), torch.enable_grad(), _silence() if quiet else contextlib.nullcontext():
         try:
             value = snapshot(probe(recorder))
         except (Exception, SystemExit) as caught:
@@ -80,19 +80,25 @@ def observe(probe: Callable[[Callable], Any], function: Callable, *, quiet: bool
 
 
 @contextlib.contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Fixed generators inside, and the outer ones as they were afterwards: torch, numpy and `random`."""
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+def random_states_kept() -> Iterator[None]:
+    """The generators of numpy and `random` are afterwards as they were; to save them takes longer than most probes."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def _fixed_random_numbers() -> Iterator[None]:
+    """The generators of torch, numpy and `random` begin anew inside; torch's are afterwards as they were."""
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=gpus):
-        try:
-            torch.default_generator.manual_seed(SEED)  # torch.manual_seed would also reseed a GPU not yet in use
-            np.random.seed(SEED)
-            random.seed(SEED)
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
+        torch.default_generator.manual_seed(SEED)  # torch.manual_seed would also reseed a GPU not yet in use
+        np.random.seed(SEED)
+        random.seed(SEED)
+        yield
 
 
 @contextlib.contextmanager

@@ -57,33 +57,44 @@ def is_alive(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class Wreck:
-    """One run of good and bad lessons."""
+    """One run of good and bad lessons, with another one beside it, of a notebook that says a lot."""
 
     out: Path
     limit: float  # seconds for a lesson
     runs: dict[str, dict[str, Any]]  # by topic
     seen: list[tuple[Job, dict | None]]  # what was watched
-    flood: Path  # a notebook that says a lot, executed beside a good one
+    flood: Path  # the folder of the run beside it
+    refused: str  # what was said to a third run, into that folder
 
 
 @pytest.fixture(scope="module")
 def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
-    """Every lesson may take three times as long as a good one does here and now (20 s or more); the flood is free."""
+    """Every lesson may take five times as long as the flood needs to begin, here and now (12 s or more)."""
     root = tmp_path_factory.mktemp("wreck")
     course = Course(root / "course")
     good = course.add("good", "import os", WHERE, "tell(kind='metric', name='one', value=1.0, unit='')")
-    flood = course.add("floods", "for i in range(4000):\n    print('x' * 99, flush=True)", "print('end')")
-    out, seen = root / "out {x} {}", []
-    flooded = run_lessons([good, flood], out=root / "flood")["lessons"]
-    limit = max(20, round(3 * flooded[good.name]["seconds"]))
     course.add("hangs", NOTE_PID, HANG)
     course.add("raises", "x = 1", "\n# the culprit\nraise ValueError('no luck\\nat all')")
     course.add("dies", "import os\nos.kill(os.getpid(), 9)")
     course.add("exits", "import sys\nsys.exit()", "x = 1")
-    options = {"timeout": limit, "parameters": {"rate": 0.5}, "watch": lambda *event: seen.append(event)}
-    lessons = [lesson for lesson in course.lessons if lesson != flood]
-    runs = run_lessons(lessons, out=out, jobs=2, **options)["lessons"]
-    return Wreck(out, limit, {name[3:]: run for name, run in runs.items()}, seen, root / "flood" / "02_floods.ipynb")
+    lessons = [*course.lessons]
+    out, beside, over, seen = root / "out {x} {}", root / "beside", root / "over", []
+    wait = f"import time\nwhile not pathlib.Path({str(over)!r}).exists():\n    time.sleep(0.05)"
+    flood = course.add("floods", NOTE_PID, "for i in range(4000):\n    print('x' * 99, flush=True)", wait)
+
+    other, started = threading.Thread(target=run_lessons, args=([flood],), kwargs={"out": beside}), time.monotonic()
+    other.start()
+    try:
+        pid_in(beside / flood.name)
+        limit = max(12, round(5 * (time.monotonic() - started)))
+        with pytest.raises(CourseError) as refused:
+            run_lessons([good], out=beside)
+        options = {"timeout": limit, "parameters": {"rate": 0.5}, "watch": lambda *event: seen.append(event)}
+        runs = run_lessons(lessons, out=out, jobs=2, **options)["lessons"]
+    finally:
+        over.touch()
+        other.join()
+    return Wreck(out, limit, {name[3:]: run for name, run in runs.items()}, seen, beside, str(refused.value))
 
 
 def test_the_good_lesson_still_runs(wreck: Wreck) -> None:
@@ -119,14 +130,20 @@ def test_a_dead_kernel_is_noticed_before_the_time_limit(wreck: Wreck) -> None:
 
 
 def test_no_kernel_outlives_its_time_limit(wreck: Wreck) -> None:
-    assert not is_alive(pid_in(wreck.out / "03_hangs"))
+    assert not is_alive(pid_in(wreck.out / "02_hangs"))
     assert not [p for p in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(p.cmdline())]
 
 
 def test_a_flood_of_output_is_stored_to_its_end(wreck: Wreck) -> None:
-    cells = json.loads(wreck.flood.read_text())["cells"]
+    cells = json.loads((wreck.flood / "06_floods.ipynb").read_text())["cells"]
     text = "".join("".join(output["text"]) for output in cells[-2]["outputs"])
     assert text.count("x") == 4000 * 99
+
+
+def test_two_runs_at_once_need_a_folder_each(wreck: Wreck) -> None:
+    assert wreck.refused == f"Another run is writing into {wreck.flood}: wait for it or choose another --out."
+    (flood,) = read_results(wreck.flood / "results.json")["lessons"].values()
+    assert [flood["status"], wreck.runs["good"]["status"]] == ["passed", "passed"]
 
 
 def test_a_notebook_runs_in_its_own_folder_with_its_parameters(wreck: Wreck) -> None:
@@ -141,30 +158,17 @@ def test_who_watches_hears_of_every_cell_and_of_the_end(wreck: Wreck) -> None:
     assert heard == [0, 1, 2, 3, 4, None]
 
 
-# ---- several seeds, several runs -------------------------------------------------------------------------------------
+# ---- several seeds ---------------------------------------------------------------------------------------------------
 
 
 def test_several_seeds_run_through_any_executor_and_stand_side_by_side(course: Course, tmp_path: Path) -> None:
     lesson = course.add("seeded", "tell(kind='metric', name='seed', value=float(seed), unit='')")
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         results = run_lessons([lesson], seeds=(3, 5), out=tmp_path / "out", executor=executor)
     entry = results["lessons"][lesson.name]
     assert entry["status"] == "passed"
     assert [(run["seed"], run["metrics"]["seed"]["value"]) for run in entry["runs"]] == [(3, 3.0), (5, 5.0)]
     assert all((tmp_path / "out" / run["notebook"]).is_file() for run in entry["runs"])
-
-
-def test_two_runs_at_once_need_a_folder_each(course: Course, tmp_path: Path) -> None:
-    lesson = course.add("slow", NOTE_PID, "import time\ntime.sleep(1)")
-    runs: dict[str, dict] = {}
-    first = threading.Thread(target=lambda: runs.update(one=run_lessons([lesson], out=tmp_path / "one")))
-    first.start()
-    pid_in(tmp_path / "one" / lesson.name)
-    with pytest.raises(CourseError, match=r"Another run is writing into .*one: wait for it or choose another --out"):
-        run_lessons([lesson], out=tmp_path / "one")
-    runs["two"] = run_lessons([lesson], out=tmp_path / "two")
-    first.join()
-    assert [run["lessons"][lesson.name]["status"] for run in runs.values()] == ["passed", "passed"]
 
 
 # ---- runs that are stopped -------------------------------------------------------------------------------------------

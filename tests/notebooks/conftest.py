@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import nbformat
@@ -20,10 +21,13 @@ def lesson(request: pytest.FixtureRequest) -> Lesson:
     return request.param
 
 
+read_once = cache(read_source)  # a tenth of a second for each of a hundred tests
+
+
 @pytest.fixture
 def source(lesson: Lesson) -> NotebookNode:
-    """The lesson as its author wrote it."""
-    return read_source(lesson)
+    """The lesson as its author wrote it, the same object for all tests: not to be changed."""
+    return read_once(lesson)
 
 
 @pytest.fixture
