@@ -8,7 +8,9 @@ told; so their first rows, as many as are customary, are for training. Features 
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -122,6 +124,27 @@ def _find(kept: Kept, number: int) -> Path:
             "and put it into the folder uci of LABKIT_DATA."
         )
     return fetch(file.path, sha256=file.sha256, bytes=file.bytes, urls=kept.urls[number : number + 1])
+
+
+def small_digits() -> Table:
+    """1,797 handwritten digits of 8 x 8 pixels, 64 features from 0 to 16; every fourth, of all writers, is to test.
+
+    They come with scikit-learn, whose own loader takes a second to import. Raises DataError where it is missing.
+    """
+    import torch
+
+    package = find_spec("sklearn")  # where it is, without importing it
+    path = Path(*(package.submodule_search_locations if package else [""]), "datasets", "data", "digits.csv.gz")
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+    except OSError as error:
+        raise DataError(f"Cannot read {path} ({error}): install scikit-learn again, of which it is a part.") from error
+    numbers = torch.tensor([[float(entry) for entry in line.split(",")] for line in lines])  # 64 pixels and a label
+    rows = Rows(numbers[:, :-1], numbers[:, -1].long())
+    to_test = torch.arange(len(rows)) % 4 == 3
+    train, test = (Rows(rows.features[part], rows.labels[part]) for part in (~to_test, to_test))
+    about = f"{len(rows):,} handwritten digits of 8 x 8 pixels, as they come with scikit-learn."
+    return Table(train, test, name="small digits", source=about, licence="CC BY 4.0", url="")
 
 
 def _read(path: Path) -> list[list[str]]:
