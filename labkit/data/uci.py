@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from string import ascii_uppercase
 
 from labkit.data.dataset import Rows, Table
 from labkit.data.fetch import DataError, Known, at_hand, fetch
+from labkit.data.packaged import packaged
 
 LICENCE = "CC BY 4.0, as the UCI repository states"
 
@@ -133,12 +133,8 @@ def small_digits() -> Table:
     """
     import torch
 
-    package = find_spec("sklearn")  # where it is, without importing it
-    path = Path(*(package.submodule_search_locations if package else [""]), "datasets", "data", "digits.csv.gz")
-    try:
-        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
-    except OSError as error:
-        raise DataError(f"Cannot read {path} ({error}): install scikit-learn again, of which it is a part.") from error
+    path = packaged("sklearn", "datasets", "data", "digits.csv.gz")
+    lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
     numbers = torch.tensor([[float(entry) for entry in line.split(",")] for line in lines])  # 64 pixels and a label
     rows = Rows(numbers[:, :-1], numbers[:, -1].long())
     to_test = torch.arange(len(rows)) % 4 == 3

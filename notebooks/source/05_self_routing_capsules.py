@@ -69,7 +69,7 @@ import labkit
 import labkit.data
 from labkit.lab.figures import bars, beside, image_rows, panels
 from labkit.lab.macs import multiply_adds_of
-from labkit.lab.ridge import ridge
+from labkit.lab.readout import ridge
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices

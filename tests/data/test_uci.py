@@ -179,6 +179,6 @@ def test_the_small_digits_are_those_of_scikit_learn_every_fourth_for_the_test() 
 
 
 def test_small_digits_that_are_missing_are_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.data.uci.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"digits\.csv\.gz .*install scikit-learn again"):
+    monkeypatch.setattr("labkit.data.packaged.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"digits\.csv\.gz, which comes with sklearn, is missing"):
         uci.small_digits()

@@ -1,4 +1,7 @@
-"""Ridge regression, for reading a quantity from a representation; importing scikit-learn takes longer than using it."""
+"""Linear readouts: what can be read from a representation, a number by ridge, a yes or no by logistic regression.
+
+They give what scikit-learn's give, which take longer to import than to use.
+"""
 
 from __future__ import annotations
 
@@ -39,3 +42,35 @@ def ridge(
     best = min(penalties, key=left_out)
     weights = x.T @ (vectors @ (aligned / (values + best)[:, None]))  # (D, K)
     return lambda new: y_mean + (new.double() - x_mean) @ weights
+
+
+def logistic(x: Tensor, positive: Tensor, penalty: float = 1.0) -> Callable[[Tensor], Tensor]:
+    """Logistic regression of `positive` (N,), bool, on x (N, D), standardized; x' (M, D) -> scores (M,), float64.
+
+    Least is the sum of the log losses plus penalty / 2 times the squared weights, without that of the intercept; it is
+    found by Newton's method. Raises ValueError for shapes that do not match, rows of one kind only, and a penalty that
+    is not positive.
+    """
+    if x.ndim != 2 or positive.shape != x.shape[:1] or not positive.any() or positive.all():
+        raise ValueError(f"x must be (N, D), with N labels of both kinds, got {tuple(x.shape)}, {positive.sum()} true")
+    if not penalty > 0:
+        raise ValueError(f"the penalty must be positive, got {penalty}")
+    x = x.double()
+    mean, spread = x.mean(0), x.std(0, correction=0)
+    spread[spread == 0] = 1
+
+    def inputs(x: Tensor) -> Tensor:
+        return torch.cat([(x.double() - mean) / spread, x.new_ones(len(x), 1)], 1)  # the last is the intercept's
+
+    x = inputs(x)
+    penalties = torch.full_like(x[0], penalty)
+    penalties[-1] = 0
+    weights = torch.zeros_like(x[0])
+    for _ in range(100):
+        p = (x @ weights).sigmoid()
+        gradient = x.T @ (p - positive.double()) + penalties * weights
+        step = torch.linalg.solve((x.T * (p * (1 - p))) @ x + penalties.diag(), gradient)
+        weights = weights - step
+        if step.abs().max() < 1e-8:
+            break
+    return lambda new: inputs(new) @ weights

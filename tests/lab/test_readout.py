@@ -1,4 +1,4 @@
-"""Ridge regression beside scikit-learn's, which is what it stands in for."""
+"""Ridge and logistic regression beside scikit-learn's, for which they stand in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from labkit.lab.ridge import ridge
+from labkit.lab.readout import logistic, ridge
 
 PENALTIES = np.logspace(-3, 4, 8)
 
@@ -52,3 +53,26 @@ def test_of_a_few_principal_components_it_predicts_as_scikit_learn_does(shape: t
 def test_bad_input_is_answered_with_one_sentence(x, y, penalties: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ridge(x, y, penalties)
+
+
+@pytest.mark.parametrize("shape", [(60, 5), (40, 90)])
+def test_scores_of_logistic_regression_are_those_of_scikit_learn(shape: tuple[int, int]) -> None:
+    x, y, new = data(*shape, 1)
+    x[:, 0] = 2.0  # a number that never changes
+    positive = y[:, 0] > np.median(y)
+    found = logistic(torch.from_numpy(x).float(), torch.from_numpy(positive), penalty=10)(torch.from_numpy(new).float())
+    expected = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000)).fit(x, positive)
+    torch.testing.assert_close(found, torch.from_numpy(expected.decision_function(new)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("positive", "penalty", "message"),
+    [
+        (torch.tensor([True, True, True]), 1.0, "labels of both kinds"),
+        (torch.tensor([True, False]), 1.0, "labels of both kinds"),
+        (torch.tensor([True, False, True]), 0.0, "must be positive"),
+    ],
+)
+def test_what_cannot_be_fitted_is_answered_with_one_sentence(positive, penalty: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        logistic(torch.zeros(3, 2), positive, penalty)
