@@ -75,6 +75,7 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
     import papermill  # a second or more to import
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+    _save_quickly()
     notebook, output = notebook.resolve(), output.resolve()
     follower = _Follower(len(json.loads(notebook.read_text(encoding="utf-8"))["cells"]), tell)
     try:
@@ -103,6 +104,22 @@ def execute(notebook: Path, output: Path, parameters: dict, tell: Callable[[dict
             raise
         follower.fail("write", cannot_write(output.parent, error))
     return follower.error
+
+
+def _save_quickly() -> None:
+    """Have papermill's saves before and after each cell take a tenth of the time: in one line, and not validated.
+
+    There are four hundred in a lesson, a sixth of its time. The last one, at the end, is as papermill has it.
+    """
+    from papermill.engines import NotebookExecutionManager
+
+    def save(manager: Any, **_: Any) -> None:
+        if manager.output_path:
+            whole = json.dumps(manager.nb, ensure_ascii=False)
+            Path(manager.output_path).write_text(whole, encoding="utf-8")
+        manager.last_save_time = manager.now()
+
+    NotebookExecutionManager.save = save
 
 
 def _literal(path: Path) -> str:

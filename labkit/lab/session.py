@@ -35,6 +35,7 @@ from labkit.lab import claims
 from labkit.lab.exercise import Exercise, check, solution
 from labkit.lab.optimizers import leave_out_compiler
 from labkit.lab.progress import Progress
+from labkit.lab.speed import keep_freed_memory
 
 THREADS = {"quick": 1, "full": 2, "paper": 2}  # fixed, since the order of a parallel sum changes its last bits
 Config = TypeVar("Config")
@@ -62,6 +63,7 @@ class Lab:
         self._config = ""
         self._progress = Progress()
         self._records = _records_file(f"{lesson}-{profile}-{seed}.jsonl")
+        keep_freed_memory()
         torch.set_num_threads(THREADS[profile])
         threadpoolctl.threadpool_limits(THREADS[profile])  # of scikit-learn and NumPy
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need on a GPU

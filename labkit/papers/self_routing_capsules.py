@@ -73,8 +73,11 @@ class CapsuleLayer(nn.Module):
         if maps.ndim != 4 or maps.shape[1] != self.A * size:
             raise ValueError(f"maps must be (N, {self.A} * {size}, H, W), got {tuple(maps.shape)}")
         self.places(*maps.shape[2:])
-        cut = F.unfold(maps, self.kernel, padding=self.padding, stride=self.stride)  # (N, A * size * k*k, L)
-        cut = cut.unflatten(1, (self.A, size, self.kernel**2))  # (N, A, size, k*k, L)
+        if maps.shape[2:] == (self.kernel, self.kernel) and not self.padding:  # a single window, the map as it is
+            cut = maps.flatten(2).unflatten(1, (self.A, size))[..., None]  # (N, A, size, k*k, 1)
+        else:
+            cut = F.unfold(maps, self.kernel, padding=self.padding, stride=self.stride)  # (N, A * size * k*k, L)
+            cut = cut.unflatten(1, (self.A, size, self.kernel**2))  # (N, A, size, k*k, L)
         return cut.permute(3, 1, 0, 4, 2).reshape(self.votes, -1, size)
 
     def maps(self, values: Tensor, like: Tensor) -> Tensor:
@@ -224,7 +227,8 @@ def dynamic_routing(votes: Tensor, iterations: int = 3) -> Tensor:
         c = logits.softmax(1)  # over the upper capsules
         v = squash((c[:, :, None] @ votes).squeeze(2))
         if iteration + 1 < iterations:
-            logits = logits + (votes @ v[..., None]).squeeze(3)
+            # a row times a matrix, as above: MKL takes five times as long for so many matrices times a column
+            logits = logits + (v[:, :, None] @ votes.transpose(2, 3)).squeeze(2)
     return v
 
 
@@ -292,19 +296,22 @@ class EMRouting2d(CapsuleLayer):
         active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
         rows = poses.unflatten(2, (self.n, self.n)).flatten(1, 2)  # (I, M * n, n)
         votes = torch.bmm(rows, self.weight.flatten(2)).unflatten(2, (self.B, self.n))  # (I, M * n, B, n)
-        votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 0, 2, 4).flatten(3).contiguous()  # (M, B, I, C)
+        votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 2, 4, 0).flatten(2, 3).contiguous()  # (M, B, C, I)
         active = active.permute(1, 2, 0)  # (M, 1, I)
         step = max(1, self.PART // votes[0].numel())
         if step >= len(votes):
             up, mean = self._fit(votes, active)
             return self.maps(up, a), self.maps(mean, a)
         parts = zip(votes.split(step), active.split(step), strict=True)
-        fitted = [checkpoint(self._fit, *part, use_reentrant=False) for part in parts]
+        if torch.is_grad_enabled():
+            fitted = [checkpoint(self._fit, *part, use_reentrant=False) for part in parts]
+        else:
+            fitted = [self._fit(*part) for part in parts]
         up, mean = (torch.cat(found) for found in zip(*fitted, strict=True))
         return self.maps(up, a), self.maps(mean, a)
 
     def _fit(self, votes: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-        """Votes (M, B, I, C) and activations (M, 1, I) -> activations (M, B) and means (M, B, C)."""
+        """Votes (M, B, C, I) and activations (M, 1, I) -> activations (M, B) and means (M, B, C)."""
         assigned = active.expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
         for iteration in range(self.iterations):
             up, mean, variance, squares = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
@@ -316,15 +323,15 @@ class EMRouting2d(CapsuleLayer):
         """Given who is assigned to whom: activations (M, B), means and variances (M, B, C), (votes - means)^2."""
         total = assigned.sum(2)  # (M, B)
         share = (assigned / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
-        mean = (share @ votes).squeeze(2)
-        squares = (votes - mean[:, :, None]).square()  # (M, B, I, C)
-        variance = (share @ squares).squeeze(2) + 1e-8
+        mean = (share @ votes.transpose(2, 3)).squeeze(2)
+        squares = (votes - mean[..., None]).square()  # (M, B, C, I)
+        variance = (share @ squares.transpose(2, 3)).squeeze(2) + 1e-8
         cost = (self.beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
         return torch.sigmoid(inverse_temperature * (self.beta_a - cost)), mean, variance, squares
 
     def _expect(self, squares: Tensor, up: Tensor, variance: Tensor) -> Tensor:
         """r_ij, (M, B, I): how probable each vote is under each Gaussian, among the upper capsules."""
-        distance = (squares @ (0.5 / variance)[..., None]).squeeze(3)  # (M, B, I)
+        distance = ((0.5 / variance)[:, :, None] @ squares).squeeze(2)  # (M, B, I)
         log_density = -distance - 0.5 * (2 * math.pi * variance).log().sum(2)[..., None]
         return (up.clamp(min=EPSILON).log()[..., None] + log_density).softmax(1)
 
