@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.data.fetch import DataError
-from labkit.data.packaged import packaged
 
 if TYPE_CHECKING:
     import torch
@@ -110,12 +109,11 @@ def load(profile: str) -> Photographs:
     import skimage.color
     import skimage.data
     import torch
-    from PIL import Image
+    from sklearn.datasets import load_sample_image
 
-    in_scikit_learn = {name: packaged("sklearn", "datasets", "images", f"{name}.jpg") for name in FROM_SCIKIT_LEARN}
     try:
         pictures = {name: getattr(skimage.data, name)() for name in FROM_SCIKIT_IMAGE}
-        pictures |= {name: np.asarray(Image.open(path)) for name, path in in_scikit_learn.items()}
+        pictures |= {name: load_sample_image(f"{name}.jpg") for name in FROM_SCIKIT_LEARN}
     except (OSError, ImportError, AttributeError) as error:
         raise DataError(
             f"a photograph that comes with scikit-image or scikit-learn is missing ({error}): reinstall them."

@@ -8,14 +8,12 @@ told; so their first rows, as many as are customary, are for training. Features 
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
 from labkit.data.dataset import Rows, Table
 from labkit.data.fetch import DataError, Known, at_hand, fetch
-from labkit.data.packaged import packaged
 
 LICENCE = "CC BY 4.0, as the UCI repository states"
 
@@ -124,23 +122,6 @@ def _find(kept: Kept, number: int) -> Path:
             "and put it into the folder uci of LABKIT_DATA."
         )
     return fetch(file.path, sha256=file.sha256, bytes=file.bytes, urls=kept.urls[number : number + 1])
-
-
-def small_digits() -> Table:
-    """1,797 handwritten digits of 8 x 8 pixels, 64 features from 0 to 16; every fourth, of all writers, is to test.
-
-    They come with scikit-learn, whose own loader takes a second to import. Raises DataError where it is missing.
-    """
-    import torch
-
-    path = packaged("sklearn", "datasets", "data", "digits.csv.gz")
-    lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
-    numbers = torch.tensor([[float(entry) for entry in line.split(",")] for line in lines])  # 64 pixels and a label
-    rows = Rows(numbers[:, :-1], numbers[:, -1].long())
-    to_test = torch.arange(len(rows)) % 4 == 3
-    train, test = (Rows(rows.features[part], rows.labels[part]) for part in (~to_test, to_test))
-    about = f"{len(rows):,} handwritten digits of 8 x 8 pixels, as they come with scikit-learn."
-    return Table(train, test, name="small digits", source=about, licence="CC BY 4.0", url="")
 
 
 def _read(path: Path) -> list[list[str]]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.lab.exercise import Exercise, Mistake, Probe
-from labkit.lab.macs import multiply_adds
 from labkit.papers import kegnet as paper
 from labkit.papers.relational_distillation import kd_loss
 
@@ -966,20 +965,14 @@ def _compressed(C_i: int = 6, C_o: int = 5, ranks: tuple[int, int] = (2, 4), k: 
     return tuple(_normal(*size, seed=i) / 2 for i, size in enumerate(sizes))
 
 
-def _multiply_adds(work: Callable[[], object]) -> int:
-    try:
-        return multiply_adds(work)
-    except ValueError:  # einsum, say, of which PyTorch's counter knows how it is computed; it takes a second to import
-        from torch.utils.flop_counter import FlopCounterMode
-
-        with FlopCounterMode(display=False) as counter:
-            work()
-        return counter.get_total_flops() // 2
-
-
 def _work(f: Callable, *given: Tensor, **settings: object) -> str:
     """Whether it takes more multiply-adds than three convolutions do."""
-    found, needed = (_multiply_adds(partial(g, *given, **settings)) for g in (f, paper.three_convolutions))
+    counts = []
+    for function in (f, paper.three_convolutions):
+        with FlopCounterMode(display=False) as counter:
+            function(*given, **settings)
+        counts.append(counter.get_total_flops() // 2)
+    found, needed = counts
     return f"at most {needed}" if found <= needed else f"{found}"
 
 

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torchvision.transforms.v2.functional import gaussian_blur
+from torchvision.utils import make_grid
 
 from labkit.papers.cnn_feature_maps import (
     FeatureMaps,
@@ -84,13 +86,7 @@ def filter_grid(weight: Tensor, columns: int = 8, *, scale: str = "each", gap: i
     if scale not in ("each", "common"):
         raise ValueError(f"scale must be 'each' or 'common', got {scale!r}")
     require_finite(weight, "the filters")
-    weight, columns = weight.detach(), min(columns, len(weight))
-    stretched = (1, 2, 3) if scale == "each" else (0, 1, 2, 3)
-    low, high = weight.amin(stretched, keepdim=True), weight.amax(stretched, keepdim=True)
-    tiles = F.pad(((weight - low) / (high - low).clamp(min=1e-5)).expand(-1, 3, -1, -1), (gap, 0, gap, 0), value=1.0)
-    tiles = torch.cat([tiles, torch.ones_like(tiles[:1]).expand(-len(tiles) % columns, -1, -1, -1)])
-    picture = tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (3, rows, h + gap, columns, w + gap)
-    return F.pad(picture.flatten(3).flatten(1, 2), (0, gap, 0, gap), value=1.0)
+    return make_grid(weight.detach(), columns, padding=gap, normalize=True, scale_each=scale == "each", pad_value=1.0)
 
 
 # ---- activation maximization ----------------------------------------------------------------------------------------
@@ -131,10 +127,7 @@ class Regularizers:
 def blur(x: Tensor, width: float) -> Tensor:
     """Each channel under a Gaussian of standard deviation `width` pixels, cut off at 4 of them. (B, C, H, W)."""
     radius = min(int(4 * width + 0.5), *(side - 1 for side in x.shape[-2:]))  # rounded as by SciPy
-    at = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    kernel = (-0.5 * (at / width).square()).softmax(0).expand(x.shape[1], 1, 1, -1)  # (C, 1, 1, 2 * radius + 1)
-    x = F.pad(x, (radius,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(x, kernel, groups=len(kernel)), kernel.transpose(2, 3), groups=len(kernel))
+    return gaussian_blur(x, [2 * radius + 1] * 2, [width] * 2)
 
 
 def contribution(x: Tensor, gradient: Tensor) -> Tensor:

@@ -61,6 +61,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision
+from scipy.stats import rankdata, spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 # %%
@@ -68,13 +74,11 @@ import labkit
 import labkit.data
 from labkit.data import backgrounds, digit_scenes, place, pretrained, soft_disc
 from labkit.lab.figures import bars, beside, image_rows, panels
-from labkit.lab.readout import logistic
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
 from labkit.papers import cnn_visualization as paper
 from labkit.papers.cnn_visualization import Deconvnet, FeatureMaps, Regularizers, activation_maximization
-from labkit.papers.kegnet import ResNet14
 from labkit.papers.sparse_autoencoders import gabor_fit
 
 lab = labkit.start("04_cnn_visualization", profile=profile, seed=seed)
@@ -496,8 +500,9 @@ def responses(net, layers, images):
 # %%
 def auc(found, positive):
     """How well each channel separates: (N, K) responses, (N,) bool -> (K,) in [0, 1]. Ties count half."""
-    wins = found[positive][:, None] - found[~positive]  # (P, N - P, K), each positive one against each other one
-    return ((wins > 0).double() + (wins == 0) / 2).mean((0, 1)).float()
+    ranks = torch.from_numpy(rankdata(found.numpy(), axis=0))  # (N, K), 1 for the weakest
+    count = positive.sum()
+    return ((ranks[positive].sum(0) - count * (count + 1) / 2) / (count * (~positive).sum())).float()
 
 
 # %%
@@ -670,9 +675,9 @@ def one_and_all(net, layer, kind):
     (chosen, positive), (held_out, truth) = patterns("find", kind), patterns("test", kind)
     found = responses(net, [layer], on_photographs("find", chosen))[layer]
     later = responses(net, [layer], on_photographs("test", held_out))[layer]
-    readout = logistic(found, positive, penalty=10)
+    readout = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(found, positive)
     best = auc(found, positive).argmax()
-    return auc(later[:, [best]], truth).item(), auc(readout(later)[:, None], truth).item()
+    return auc(later[:, [best]], truth).item(), roc_auc_score(truth, readout.decision_function(later))
 
 
 # %%
@@ -1481,23 +1486,12 @@ copies = {
 
 
 # %%
-def ranks(values):
-    """The rank of each of (N,) numbers, 1 for the least; equal ones share the mean of theirs."""
-    _, which, counts = values.unique(return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts - 1) / 2)[which]
-
-
-# %%
 def rank_correlation(one, other):
     """Mean Spearman correlation of two stacks of pictures, over the pixels that either reaches; the sign counts."""
     found = []
     for a, b in zip(one.flatten(1), other.flatten(1), strict=True):
         reached = (a != 0) | (b != 0)
-        if not (a.any() and b.any()):
-            found.append(0.0)
-            continue
-        pair = torch.stack([ranks(a[reached]), ranks(b[reached])])
-        found.append(torch.corrcoef(pair)[0, 1].item())
+        found.append(spearmanr(a[reached], b[reached]).statistic if a.any() and b.any() else 0)
     return np.mean(found)
 
 
@@ -1638,14 +1632,14 @@ for percentile in (50, 75, 90):
 
 # %% tags=["nbval-check-output"]
 strangers = {
-    "ResNet-14": ResNet14(),
+    "ResNet-18": torchvision.models.resnet18(),
     "convolution and GELU": nn.Sequential(
-        OrderedDict(conv1=nn.Conv2d(3, 4, 3), relu=nn.GELU(), stage1=nn.Conv2d(4, 4, 3))
+        OrderedDict(conv1=nn.Conv2d(3, 4, 3), relu=nn.GELU(), layer1=nn.Conv2d(4, 4, 3))
     ),
 }
 for name, stranger in strangers.items():
     try:
-        Deconvnet(stranger)(torch.zeros(1, 3, 64, 64), "stage1", 0)
+        Deconvnet(stranger)(torch.zeros(1, 3, 64, 64), "layer1", 0)
     except ValueError as error:
         print(f"{name}: {error}")
 

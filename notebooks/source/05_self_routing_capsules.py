@@ -62,14 +62,16 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 # %%
 import labkit
 import labkit.data
 from labkit.lab.figures import bars, beside, image_rows, panels
-from labkit.lab.macs import multiply_adds_of
-from labkit.lab.readout import ridge
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
@@ -444,11 +446,20 @@ published = {  # millions of parameters, "FLOPs" in millions: Hahn et al., poste
 }
 
 
+# %%
+def macs(model, image):
+    """Multiplications and additions of matrix products and convolutions for one image (1, C, H, W)."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(image)
+    return counter.get_total_flops() / 2
+
+
 # %% tags=["nbval-check-output"]
 print("                parameters  published     MACs  published")
 for (routing, depth), (millions, flops) in published.items():
-    net = paper.resnet20_capsules(routing, depth)
-    counted = multiply_adds_of(net, torch.zeros(1, 3, 32, 32))
+    with torch.device("meta"):  # shapes without numbers: enough to count
+        net = paper.resnet20_capsules(routing, depth)
+        counted = macs(net, torch.zeros(1, 3, 32, 32))
     parameters = sum(p.numel() for p in net.parameters())
     print(f"{routing:>12}-{depth} {parameters:12,} {millions:8} M {counted / 1e6:7.1f} M {flops:8} M")
 
@@ -715,7 +726,7 @@ batch, its_labels = digits.train[:64].clone(), digits.train_labels[:64]  # a sli
 for routing in routings:
     net = nets["digits", routing]
     lab.record(f"cost/{routing}/parameters", sum(p.numel() for p in net.parameters()) / 1e3, unit="thousand")
-    lab.record(f"cost/{routing}/MACs", multiply_adds_of(net, batch[:1]) / 1e3, unit="thousand for one image")
+    lab.record(f"cost/{routing}/MACs", macs(net, batch[:1]) / 1e3, unit="thousand for one image")
     lab.record(f"cost/{routing}/kept", kept(net, batch), unit="MB for a batch of 64")
     print(f"{routing}: a training step took {step_time(net, batch, its_labels):.0f} ms (on this machine, this time)")
 
@@ -866,20 +877,22 @@ representations = {
 def represented(name, part):
     """The representation of the images of a part of `seen`, (N, D)."""
     with torch.no_grad():
-        return representations[name](*seen[part][:2]).cpu().double()
+        return representations[name](*seen[part][:2]).cpu().numpy()
 
 
 # %%
 def reads_the_angle(name, few=None):
     """R^2 over all test digits, with one ridge regression for each class, of the `few` first principal components."""
     train, test = represented(name, "train"), represented(name, "test")
-    spread, angles, found = train.std(0).mean(), seen["test"][2], torch.empty(len(test))
+    spread = train.std(0).mean()  # the same for all numbers of a representation
+    errors, angles = 0.0, seen["test"][2].numpy()
     for c in range(10):
-        learned, asked_for = ((seen[part][1] == c).cpu() for part in ("train", "test"))
-        readout = ridge(train[learned] / spread, seen["train"][2][learned, None], np.logspace(-3, 3, 7), few)
-        found[asked_for] = readout(test[asked_for] / spread)[:, 0].float()
-    errors = found.clamp(-30, 30) - angles  # all angles lie there
-    return 1 - errors.square().sum() / (angles - angles.mean()).square().sum(), few or train.shape[1]
+        learned, asked_for = ((seen[part][1] == c).cpu().numpy() for part in ("train", "test"))
+        readout = make_pipeline(PCA(few), RidgeCV(np.logspace(-3, 3, 7)))
+        readout.fit(train[learned] / spread, seen["train"][2][learned])
+        found = readout.predict(test[asked_for] / spread).clip(-30, 30)  # where all angles lie
+        errors += np.square(found - angles[asked_for]).sum()
+    return 1 - errors / np.square(angles - angles.mean()).sum(), few or train.shape[1]
 
 
 # %%
@@ -942,12 +955,13 @@ def foresees(name):
     shares = []
     for c in range(10):
         parts = [f"{part}, at {angle}" for part in upright for angle in (0, 20)]
-        x, y, u, v = (represented(name, part)[(seen[part][1] == c).cpu()] for part in parts)
+        x, y, u, v = (represented(name, part)[(seen[part][1] == c).cpu().numpy()] for part in parts)
         scale = x.std(0).mean()
-        linear = ridge(x / scale, (y - x) / scale, np.logspace(-2, 4, 7))
-        foreseen = torch.stack([scale * linear(u / scale), (y - x).mean(0).expand_as(u)])  # changes, (2, N, D)
-        shares.append(1 - (u + foreseen - v).square().sum(2) / (u - v).square().sum(1))
-    return torch.cat(shares, 1).median(1).values
+        linear = RidgeCV(np.logspace(-2, 4, 7)).fit(x / scale, (y - x) / scale)
+        by_image, by_mean = scale * linear.predict(u / scale), (y - x).mean(0)  # foreseen changes
+        left = np.stack([np.square(u + change - v).sum(1) for change in (by_image, by_mean)])  # (2, N)
+        shares.append(1 - left / np.square(u - v).sum(1))
+    return np.median(np.concatenate(shares, axis=1), axis=1)
 
 
 # %%
@@ -993,12 +1007,12 @@ lab.claim(
 # How large are the two kinds of class poses, and how much do they vary over images of one class? (For comparison: the poses of primary capsules are batch normalized, so that over all images their standard deviation is about 1 before any squash.)
 
 # %%
-labels = seen["test"][1].cpu()
+labels = seen["test"][1].cpu().numpy()
 for routing in ("dynamic", "em"):
     poses = represented(f"{routing}, class pose", "test")
-    spread = torch.stack([poses[labels == c].std(0).mean() for c in range(10)])
+    spread = np.stack([poses[labels == c].std(0, ddof=1).mean() for c in range(10)])
     lab.record(f"spread/{routing}", spread.mean(), unit="standard deviation of a class pose within its class")
-    lab.record(f"size/{routing}", poses.square().mean().sqrt(), unit="root mean square of a class pose")
+    lab.record(f"size/{routing}", np.square(poses).mean() ** 0.5, unit="root mean square of a class pose")
 
 # %% [markdown]
 # How can a pose of EM routing be near 0, if it is? A capsule of EM routing is active when the votes for it lie close together, and votes are linear in poses. Lower capsules with small poses all vote for about 0, whatever the matrices: there is a cluster that needs no learning. A Gaussian that closes in on it has a mean near 0, at any angle of the digit. The readout rescales what it reads, so small poses alone do not lower $R^2$; but nothing in the loss asks for the differences that are left to tell the angle.

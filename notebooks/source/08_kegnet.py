@@ -63,14 +63,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_digits
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 # %%
 import labkit
 import labkit.data
-from labkit.data.uci import small_digits
+from labkit.data.dataset import Rows, Table
 from labkit.lab.figures import bars, image_rows, panels
-from labkit.lab.macs import multiply_adds_of
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit, in_stretches
 from labkit.lab.widgets import image_choices
@@ -903,6 +904,13 @@ def parameters(model):
     return sum(p.numel() for p in model.parameters())
 
 
+def macs(model, x):
+    """Multiply-adds of convolutions and matrix products for one data point."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(x[:1])
+    return counter.get_total_flops() // 2
+
+
 # %% tags=["nbval-check-output"]
 students = {n: compress(teacher, ranks) for n, ranks in enumerate(LENET5_STUDENTS, 1)}
 shapes = {"conv2": ((6, 16), (196, 100)), "conv3": ((16, 120), (25, 1))}  # channels, pixels
@@ -915,8 +923,8 @@ for n, student in students.items():
         for layer, (channels, pixels) in shapes.items()
         if layer in LENET5_STUDENTS[n - 1]
     )
-    count, work = parameters(student), multiply_adds_of(student, digits.test[0][:1])
-    ratios[n] = parameters(teacher) / count, multiply_adds_of(teacher, digits.test[0][:1]) / work
+    count, work = parameters(student), macs(student, digits.test[0])
+    ratios[n] = parameters(teacher) / count, macs(teacher, digits.test[0]) / work
     print(
         f"student {n}: {count:,} parameters ({parameters(teacher) - saved:,} by your count), {ratios[n][0]:.2f}x smaller;"
     )
@@ -1560,8 +1568,14 @@ lab.claim(
 # %%
 def table(name):
     """A table, its features standardized over the training rows."""
-    data = small_digits() if name == "small digits" else labkit.data.load(name, profile=profile)
-    return data.standardized()
+    if name != "small digits":
+        return labkit.data.load(name, profile=profile).standardized()
+    found = load_digits()
+    rows = Rows(torch.tensor(found.data, dtype=torch.float32), torch.tensor(found.target))
+    to_test = torch.arange(len(rows)) % 4 == 3  # every fourth, so that all writers are in both parts
+    parts = [Rows(rows.features[part], rows.labels[part]) for part in (~to_test, to_test)]
+    about = "1,797 handwritten digits of 8 x 8 pixels, as they come with scikit-learn."
+    return Table(*parts, name=name, source=about, licence="CC BY 4.0", url="").standardized()
 
 
 # %%

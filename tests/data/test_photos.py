@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 
 import numpy as np
-import PIL.Image
 import pytest
 import skimage.data
+import sklearn.datasets
 import torch
 from tensors import seeded
 from torch import Tensor
@@ -200,7 +200,7 @@ def test_fewer_patches_than_photographs_are_refused(photos, count: int) -> None:
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("no such file"), ModuleNotFoundError("no pooch"), ConnectionError("no way out")]
 )
-@pytest.mark.parametrize(("package", "name"), [(skimage.data, "coffee"), (PIL.Image, "open")])
+@pytest.mark.parametrize(("package", "name"), [(skimage.data, "coffee"), (sklearn.datasets, "load_sample_image")])
 def test_a_package_without_its_photograph_is_told_in_one_sentence(monkeypatch, package, name, error) -> None:
     def missing(*_: object) -> None:
         raise error
@@ -211,12 +211,6 @@ def test_a_package_without_its_photograph_is_told_in_one_sentence(monkeypatch, p
     said = str(caught.value)
     assert said == f"a photograph that comes with scikit-image or scikit-learn is missing ({error}): reinstall them."
     assert caught.value.__cause__ is error
-
-
-def test_without_scikit_learn_its_photographs_are_missed_by_name(monkeypatch) -> None:
-    monkeypatch.setattr("labkit.data.packaged.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"china\.jpg, which comes with sklearn, is missing: install sklearn again"):
-        labkit.data.load("photos")
 
 
 def test_a_photograph_that_a_package_no_longer_has_is_told_as_well(monkeypatch) -> None:

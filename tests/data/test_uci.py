@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 import labkit.data
 from labkit.data import DataError, Rows, Table, uci
@@ -169,17 +168,3 @@ def test_as_many_letters_of_the_test_rows_are_met_in_training_as_the_loader_says
     table = labkit.data.load("letter", profile="full")
     seen = {row.tobytes() for row in table.train.features.numpy()}
     assert sum(row.tobytes() in seen for row in table.test.features.numpy()) == 382
-
-
-def test_the_small_digits_are_those_of_scikit_learn_every_fourth_for_the_test() -> None:
-    found, digits = uci.small_digits(), load_digits()
-    assert (len(found.train), len(found.test)) == (1348, 449)
-    torch.testing.assert_close(found.test.features, torch.tensor(digits.data[3::4], dtype=torch.float32))
-    torch.testing.assert_close(found.test.labels, torch.tensor(digits.target[3::4]))
-    torch.testing.assert_close(found.train.features[:3], torch.tensor(digits.data[:3], dtype=torch.float32))
-
-
-def test_small_digits_that_are_missing_are_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.data.packaged.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"digits\.csv\.gz, which comes with sklearn, is missing"):
-        uci.small_digits()
