@@ -22,16 +22,18 @@ class StackedLearners:
     """K learners whose networks are one: its weights have a first axis K, and a learner's own weights are views of it.
 
     Their optimizer must treat each weight by itself, as Adam and RMSprop do; it keeps a state for each learner, which
-    `release` hands over. Raises ValueError for networks that are not Sequential of Flatten, Linear and ReLU, all of one
-    shape, or for optimizers that differ.
+    `release` hands over. Raises ValueError for networks other than those of `dense_network` (of any depth), for ones
+    of different shapes, or for optimizers that differ.
     """
 
     def __init__(self, learners: Sequence[QLearner]) -> None:
         self.learners, first = list(learners), learners[0].network
         if any(str(learner.network) != str(first) for learner in learners) or not isinstance(first, nn.Sequential):
             raise ValueError("networks of agents in lockstep must be nn.Sequential, all of one shape")
-        if any(not isinstance(layer, (nn.Flatten, nn.Linear, nn.ReLU)) for layer in first):
-            raise ValueError(f"networks of agents in lockstep are made of Flatten, Linear and ReLU, got {first}")
+        layers, depth = list(first), len(first) // 2
+        expected = [nn.Flatten, *[nn.Linear, nn.ReLU] * (depth - 1), nn.Linear]
+        if [type(layer) for layer in layers] != expected or any(layer.bias is None for layer in layers[1::2]):
+            raise ValueError(f"networks of agents in lockstep are those of dense_network, of any depth, got {first}")
         if any(learner.make_optimizer is not learners[0].make_optimizer for learner in learners):
             raise ValueError("agents in lockstep share one optimizer: make them with the same object")
         self.values, self.weights = _joined([learner.network for learner in learners])  # (K, P), (K, ...) each

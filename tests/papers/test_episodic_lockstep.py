@@ -210,8 +210,24 @@ def test_agents_that_do_not_fit_together_are_refused(other: Callable[[], DQNAgen
         train_together([agent("DQN"), other()], [maze(), maze()], 10)
 
 
-def test_networks_that_are_not_dense_are_refused() -> None:
-    with pytest.raises(ValueError, match="made of Flatten, Linear and ReLU"):
-        train_together([with_network(nn.Sequential(nn.Conv2d(1, 1, 1)))], [maze()], 10)
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Flatten(), nn.Conv2d(1, 1, 1)],
+        [nn.Linear(2, 2)],
+        [nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2)],
+        [nn.Flatten(), nn.Linear(2, 2), nn.ReLU()],
+        [nn.Flatten(), nn.Linear(2, 2, bias=False)],
+        [nn.Flatten(), nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)],
+    ],
+    ids=str,
+)
+def test_networks_that_are_not_dense_are_refused(layers: list[nn.Module]) -> None:
+    with pytest.raises(ValueError, match="are those of dense_network"):
+        train_together([with_network(nn.Sequential(*layers))], [maze()], 10)
+
+
+def test_a_network_of_one_layer_is_dense_and_one_of_another_kind_is_refused() -> None:
+    train_together([with_network(nn.Sequential(nn.Flatten(), nn.Linear(2 * SIDE**2, 4)))], [maze()], 60)
     with pytest.raises(ValueError, match=r"must be nn\.Sequential"):
         train_together([with_network(nn.Linear(2, 2))], [maze()], 10)
