@@ -39,9 +39,11 @@ lab: install ## open the lessons in JupyterLab
 	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/ $(ARGS)
 
 # Two workers, for two cores. A file stays on one of them, but for what tests/conftest.py says; it also sets the order.
+# Each plugin that the unit tests do not need costs a second or two in each process.
 test: lint ## check style, unit tests, the stored notebooks, and the results against their baselines
 	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder -p no:nbval
+	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder \
+		-p no:nbval -p no:benchmark -p no:anyio
 	@echo "== nbval: the stored notebooks, cell by cell"
 	@rm -rf build/test/records
 	@LABKIT_BATCH=1 LABKIT_RECORDS="$(CURDIR)/build/test/records" $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \

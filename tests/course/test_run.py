@@ -22,6 +22,7 @@ from tiny_course import SESSION, Course
 
 from labkit.course import job as job_module
 from labkit.course.job import run_job
+from labkit.course.kernel import kill_tree
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
 from labkit.course.results import read_results
@@ -184,11 +185,13 @@ def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
     out = tmp_path / "out"
     command = [*course.command, "run", "--jobs", str(jobs), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    pid = pid_in(out / hangs.name)
-    wait_until(lambda: good.name in read_results(out / "results.json")["lessons"])
-
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
+    try:
+        pid = pid_in(out / hangs.name)
+        wait_until(lambda: good.name in read_results(out / "results.json")["lessons"])
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        kill_tree(process.pid)  # if it has not stopped
 
     lessons = read_results(out / "results.json")["lessons"]
     assert lessons[good.name]["status"] == "passed"
