@@ -12,10 +12,10 @@ from nbformat.v4 import new_output
 
 from labkit import RECORD_MIME
 from labkit.course import build as build_module
-from labkit.course.build import BuildError, build, drift
+from labkit.course.build import BuildError, build
 from labkit.course.lessons import CourseError, Lesson, notebook_path, source_path
 from labkit.course.records import read_records
-from labkit.course.source import read_source
+from labkit.course.source import drift, read_source
 
 PARAMETERS = '# %% tags=["parameters"]\nprofile = "quick"\nseed = 0\n'
 SESSION = f"""# %%

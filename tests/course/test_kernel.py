@@ -37,7 +37,7 @@ def test_a_users_own_python3_kernelspec_is_never_used(
 
     before = set((tmp_path / "home").rglob("*"))
 
-    run = run_lessons([lesson], out=tmp_path / "out")["lessons"][lesson.name]
+    run = run_lessons([lesson], out=tmp_path / "out")["lessons"][lesson.name]["runs"][0]
 
     assert run["config"] == {"python": sys.executable}
     assert set((tmp_path / "home").rglob("*")) == before, "a run writes into its output folder only"

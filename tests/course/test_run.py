@@ -25,7 +25,7 @@ from labkit.course.job import run_job
 from labkit.course.kernel import kill_tree
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
-from labkit.course.results import read_results
+from labkit.course.results import Results, Run, read_results
 from labkit.course.run import run_lessons
 
 NOTE_PID = "import os, pathlib\npathlib.Path(os.environ['LABKIT_OUT'], 'pid').write_text(str(os.getpid()))"
@@ -54,6 +54,12 @@ def is_alive(pid: int) -> bool:
 
 
 # ---- lessons that go wrong in every way, run together ---------------------------------------------------------------
+
+
+def only_runs(results: Results) -> dict[str, Run]:
+    """The run of each lesson of a run at one seed."""
+    assert all(len(entry["runs"]) == 1 for entry in results["lessons"].values())
+    return {name: entry["runs"][0] for name, entry in results["lessons"].items()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
         with pytest.raises(CourseError) as refused:
             run_lessons([good], out=beside)
         options = {"timeout": limit, "parameters": {"rate": 0.5}, "watch": lambda *event: seen.append(event)}
-        runs = run_lessons(lessons, out=out, jobs=2, **options)["lessons"]
+        runs = only_runs(run_lessons(lessons, out=out, jobs=2, **options))
     finally:
         over.touch()
         other.join()
@@ -100,7 +106,7 @@ def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
 
 def test_the_good_lesson_still_runs(wreck: Wreck) -> None:
     assert {topic for topic, run in wreck.runs.items() if run["status"] == "passed"} == {"good"}
-    stored = read_results(wreck.out / "results.json")["lessons"]
+    stored = only_runs(read_results(wreck.out / "results.json"))
     assert {name[3:]: run for name, run in stored.items()} == wreck.runs
 
 
@@ -143,7 +149,7 @@ def test_a_flood_of_output_is_stored_to_its_end(wreck: Wreck) -> None:
 
 def test_two_runs_at_once_need_a_folder_each(wreck: Wreck) -> None:
     assert wreck.refused == f"Another run is writing into {wreck.flood}: wait for it or choose another --out."
-    (flood,) = read_results(wreck.flood / "results.json")["lessons"].values()
+    (flood,) = only_runs(read_results(wreck.flood / "results.json")).values()
     assert [flood["status"], wreck.runs["good"]["status"]] == ["passed", "passed"]
 
 
@@ -193,7 +199,7 @@ def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
     finally:
         kill_tree(process.pid)  # if it has not stopped
 
-    lessons = read_results(out / "results.json")["lessons"]
+    lessons = only_runs(read_results(out / "results.json"))
     assert lessons[good.name]["status"] == "passed"
     if number == signal.SIGKILL:  # nobody could write any more, but what was written is whole
         assert list(lessons) == [good.name]
@@ -221,7 +227,7 @@ def test_a_folder_that_fills_up_fails_the_lesson_and_leaves_whole_results(course
         [*course.command, "run", "--out", str(out)], preexec_fn=limited(30_000), capture_output=True, text=True
     )
     assert done.returncode == 1, done.stderr
-    error = read_results(out / "results.json")["lessons"][lesson.name]["error"]
+    error = only_runs(read_results(out / "results.json"))[lesson.name]["error"]
     assert (error["kind"], error["cell"]) == ("write", 3)
     assert error["message"].startswith(f"cannot write into {out} (File too large): make room")
     assert error["message"] in done.stdout
@@ -306,6 +312,16 @@ def test_a_notebook_that_cannot_take_parameters_is_refused(
 # ---- what a lesson recorded is held to what was asked ----------------------------------------------------------------
 
 
+def leaves(executed: Callable, *records: dict) -> Callable:
+    """A child that runs nothing and leaves a notebook with these records: no error, no memory known."""
+
+    def run_child(job: Job, *_: Any) -> tuple[None, None]:
+        executed(*records, path=job.executed)
+        return None, None
+
+    return run_child
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -320,7 +336,9 @@ def test_a_lesson_must_run_as_what_was_asked(
 ) -> None:
     (job,) = plan([course.add("good")], "quick", (0,), tmp_path, None, {})
     sessions = [{**SESSION, "lesson": "01_good", "profile": "quick", "seed": 0, **changes} for changes in said]
-    monkeypatch.setattr(job_module, "_run_child", lambda job, *_: executed(*sessions, path=job.executed) and None)
+    monkeypatch.setattr(
+        job_module, "_run_child", lambda job, *_: (None, executed(*sessions, path=job.executed) and None)
+    )
     assert run_job(job)["error"]["message"] == message
 
 
@@ -329,7 +347,7 @@ def test_a_record_that_cannot_be_used_fails_the_lesson_and_names_the_cell(
 ) -> None:
     (job,) = plan([course.add("good")], "quick", (0,), tmp_path, None, {})
     nan = {"kind": "metric", "name": "kl", "value": "nan", "unit": ""}
-    monkeypatch.setattr(job_module, "_run_child", lambda job, *_: executed(nan, path=job.executed) and None)
+    monkeypatch.setattr(job_module, "_run_child", leaves(executed, nan))
     error = run_job(job)["error"]
     assert (error["kind"], error["cell"], error["source"]) == ("records", 1, "x = 1")
     assert error["message"] == "recorded in cell 1 (x = 1): the metric 'kl' as 'nan', which is not a finite number"
