@@ -1753,7 +1753,7 @@ x = torch.cat(parts)[torch.randperm(sum(map(len, parts)), generator=g)]
 wanted = answers(teacher, x)
 softly = [tuned(digits, students[3], x, wanted, f"soft labels, order {k}").last for k in range(2)]
 lab.record("soft labels/confidence", wanted.softmax(1).amax(1).mean(), unit="mean of the largest probability")
-lab.record("soft labels/student 3", np.mean(softly), unit="% of the test images, mean of two trainings")
+lab.record("soft labels/student 3", np.mean(softly), unit="% of the test images")
 lab.record("one-hot labels/student 3", runs[0][3, "KegNet"].last, unit="% of the test images")
 
 # %%
