@@ -33,7 +33,7 @@ def write_text(path: Path, text: str) -> None:
             os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
             os.replace(beside, path)
         except BaseException:
-            os.unlink(beside)
+            Path(beside).unlink(missing_ok=True)  # gone already if an interrupt came just after the renaming
             raise
 
 

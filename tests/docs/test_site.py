@@ -13,7 +13,7 @@ import pytest
 from labkit.course.lessons import Lesson, load_lessons, notebook_path
 
 EXTENSIONS = Path(__file__).resolve().parents[2] / "docs" / "_ext"
-METRIC = {"unit": "nats", "n": 5, "mean": 12.25, "sd": 0.125, "min": 12.0, "max": 12.5, "low": 11.5, "high": 13.0}
+METRIC = {"unit": "nats", "values": [11.5, 12.0, 12.25, 12.5, 13.0]}
 
 
 def extension(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -52,10 +52,11 @@ def test_results_show_each_metric_with_its_band_and_how_often_each_claim_held(
     claims = {"It holds.": {"holds": 5, "runs": 5}, "It does not.": {"holds": 0, "runs": 5}}
     claims["A | B"] = {"holds": 2, "runs": 5}
     recorded = {"seeds": [0, 1, 2, 3, 4], "versions": {"torch": "2.0"}, "device": "cpu", "claims": claims}
+    recorded["instruction_set"] = "x86_64 AVX2"
     baseline = {"lessons": {lesson.name: {**recorded, "metrics": {"vae/kl": METRIC}}}}
     shown = pages.results([lesson], baseline)
-    assert "Seeds 0, 1, 2, 3, 4 on cpu, with torch 2.0." in shown
-    assert "| `vae/kl` | 12.25 | 0.125 | 11.5 | 13 | nats |" in shown
+    assert "Seeds 0, 1, 2, 3, 4 on cpu (x86_64 AVX2), with torch 2.0." in shown
+    assert "| `vae/kl` | 12.25 | 0.559 | 11.5 | 13 | nats |" in shown
     assert "| It holds. | ✔ holds (5 of 5 seeds) |" in shown
     assert "| It does not. | ✘ does not hold (0 of 5 seeds) |" in shown
     assert "| A \\| B | varies: 2 of 5 seeds |" in shown
