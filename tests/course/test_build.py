@@ -24,7 +24,8 @@ from IPython.display import display
 def record(kind, **fields):
     display({{"text/plain": kind, "{RECORD_MIME}": {{"kind": kind, **fields}}}}, raw=True)
 
-record("session", lesson="01_tiny", profile=profile, seed=seed, device="cpu", threads=1, versions={{"python": "3"}})
+session = dict(device="cpu", threads=1, instruction_set="x86_64 AVX2", versions=dict(python="3"))
+record("session", lesson="01_tiny", profile=profile, seed=seed, **session)
 """
 TINY = f"""# %% [markdown]
 # # A tiny lesson

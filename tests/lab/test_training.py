@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from tensors import seeded
+from tensors import normal, seeded
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
@@ -438,6 +438,24 @@ def test_so_does_one_that_is_stopped_while_it_saves_a_checkpoint(
         assert len(load(checkpoint)["history"]["loss"]) == saved
     assert_ends_as_if_nothing_had_happened(checkpoint)
     assert [*checkpoint.parent.iterdir()] == [checkpoint]
+
+
+def test_a_network_whose_channels_lie_last_goes_on_as_if_it_had_not_been_stopped(checkpoint) -> None:
+    """The file keeps no strides, and a fused step needs those of the weights."""
+
+    images = normal(16, 3, 8, 8, dtype=torch.float32)
+
+    def kernels(epochs: int, checkpoint: Path | None) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 1))
+        model.to(memory_format=torch.channels_last)
+        settings = {"epochs": epochs, "batch_size": 8, "generator": seeded(0), "checkpoint": checkpoint}
+        fit(model, lambda net, x, _: net(x).square().mean(), images, **settings)
+        return model[0].weight.detach()
+
+    kernels(1, checkpoint)
+    assert torch.equal(kernels(2, checkpoint), kernels(2, None))
 
 
 def test_more_epochs_can_be_asked_for_later(checkpoint) -> None:
