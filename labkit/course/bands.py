@@ -18,10 +18,9 @@ from labkit.baselines import spread
 Measure = Literal["value", "machine", "seed"]
 
 ROUNDING = 1e-6  # relative: the same number but for its last digits
-NOBODY_CARES = 1e-3  # relative: how a sum of float32 may differ where no training magnifies it
+NOBODY_CARES = 0.15  # relative: a change of a fifth is to be noticed, so no band need be narrower than this
 MACHINES = 4.5  # spreads between machines
-SEEDS = 5.0  # spreads between seeds
-# Chosen so that an unchanged course fails less than once in a hundred whole verdicts; `make bench` counts them.
+SEEDS = 5.0  # spreads between seeds; `make bench` counts how often an unchanged course fails, and what is noticed
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def half_widths(lesson: Mapping[str, Any], measure: Measure) -> dict[str, float]
         elif measure == "value":
             halves[name] = ROUNDING * size
         elif measure == "machine":
-            halves[name] = MACHINES * max(_between_machines(metric), typical * s.sd) + NOBODY_CARES * size
+            halves[name] = max(MACHINES * max(_between_machines(metric), typical * s.sd), NOBODY_CARES * size)
         else:
-            halves[name] = SEEDS * s.sd * math.sqrt(1 + 1 / s.n) + NOBODY_CARES * size
+            halves[name] = max(SEEDS * s.sd * math.sqrt(1 + 1 / s.n), NOBODY_CARES * size)
     return halves
 
 

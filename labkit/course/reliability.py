@@ -1,18 +1,19 @@
 """How often `labkit verify` cries wolf, and how small a change it notices, computed from a stored baseline.
 
-Both are about another machine than the baseline's; on the same machine every value must be the stored one.
+Both are about another machine than the baseline's, or another seed; on the same machine a seed of the baseline must
+give the stored values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 from labkit.baselines import spread
-from labkit.course.bands import half_widths, is_count
+from labkit.course.bands import Measure, half_widths, is_count
 from labkit.course.comparison import FURTHER_SEEDS
 
 CHANGE = 0.2  # of a metric's value, which ought to be noticed
@@ -28,13 +29,16 @@ class Reliability:
 
 
 def reliability(lesson: Mapping[str, Any]) -> Reliability:
-    """Of one lesson of a baseline that knows another machine.
+    """Of one lesson of a baseline, by what another machine made of its seeds or, where that is not known, by the seeds.
 
-    Each seed in turn stands for a new run on that machine, with any further seeds to confirm what it shows; the bands
-    are derived from the seeds that are left.
+    Any three seeds in turn stand for a new run and the two further ones that must confirm what it shows; the bands are
+    derived from the seeds that are left, so with fewer than `verify` has.
     """
-    alarms = [_is_alarm(lesson, run, further) for run, further in _verdicts(len(lesson["seeds"]))]
-    halves = half_widths(lesson, "machine")
+    known = all("elsewhere" in metric for metric in lesson["metrics"].values())
+    measure: Measure = "machine" if known else "seed"
+    verdicts = combinations(range(len(lesson["seeds"])), 1 + FURTHER_SEEDS)
+    alarms = [_is_alarm(lesson, set(out), measure) for out in verdicts]
+    halves = half_widths(lesson, measure)
     noticed = {name: _notices(metric, halves[name]) for name, metric in lesson["metrics"].items()}
     return Reliability(
         sum(alarms) / len(alarms),
@@ -52,27 +56,24 @@ def of_course(lessons: Mapping[str, Reliability]) -> tuple[float, float]:
     return 1 - quiet, noticed / sum(len(one.noticed) + len(one.unnoticed) for one in lessons.values())
 
 
-def _verdicts(seeds: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """(place of the run, places of the further seeds) of every verdict that a baseline of so many seeds allows."""
-    for run in range(seeds):
-        for further in combinations([place for place in range(seeds) if place != run], FURTHER_SEEDS):
-            yield run, further
-
-
-def _is_alarm(lesson: Mapping[str, Any], run: int, further: tuple[int, ...]) -> bool:
-    out = {run, *further}
+def _is_alarm(lesson: Mapping[str, Any], out: set[int], measure: Measure) -> bool:
     left = {**lesson, "metrics": {name: _without(metric, out) for name, metric in lesson["metrics"].items()}}
-    halves = half_widths(left, "machine")
+    halves = half_widths(left, measure)
     for name, metric in lesson["metrics"].items():
-        moved = [there - here for here, there in zip(metric["values"], metric["elsewhere"], strict=True)]
-        if abs(moved[run]) > halves[name] and abs(median(moved[place] for place in out)) > halves[name]:
+        if measure == "machine":
+            moved = [there - here for here, there in zip(metric["values"], metric["elsewhere"], strict=True)]
+        else:
+            middle = fmean(left["metrics"][name]["values"])
+            moved = [value - middle for value in metric["values"]]
+        seen = [moved[place] for place in out]
+        if min(seen) > halves[name] or max(seen) < -halves[name]:
             return True
     return False
 
 
 def _without(metric: Mapping[str, Any], out: set[int]) -> dict[str, Any]:
     """The metric as it would be stored without the seeds at these places."""
-    kept = {key: [v for place, v in enumerate(metric[key]) if place not in out] for key in ("values", "elsewhere")}
+    kept = {key: [v for place, v in enumerate(metric[key]) if place not in out] for key in metric if key != "unit"}
     return {"unit": metric["unit"], **kept}
 
 

@@ -915,6 +915,18 @@ def deep_agent(kind, number, ratio, sync=250):
 
 
 # %%
+def measured(agent, seen, worth, shortest, lengths, arrived):
+    """Of one agent: its way by the shortest one, the share that arrives, and by how much it values states too highly."""
+    excess = agent.q_values(seen).amax(1).numpy() - worth
+    return {
+        "way": lengths.double().mean().item() / shortest,
+        "arrived": arrived.double().mean().item(),
+        "excess": excess.mean(),
+        "above": excess.clip(min=0).mean(),
+    }
+
+
+# %%
 def tests_of(agents, walls, slips):
     """What is measured of each agent: its ways, how many arrive, its values (one image of each digit) minus the true ones.
 
@@ -927,19 +939,10 @@ def tests_of(agents, walls, slips):
     worth = {slip: optimal_q(walls, gamma=GAMMA, random_moves=slip, **REWARDS).max(1) for slip in {*slips}}
     shortest = len(shortest_path(walls)) - 1
 
-    def measures(agent, slip, lengths, arrived):
-        excess = agent.q_values(seen).amax(1).numpy() - worth[slip][cells @ (10, 1)]
-        return {
-            "way": lengths.double().mean().item() / shortest,
-            "arrived": arrived.double().mean().item(),
-            "excess": excess.mean(),
-            "above": excess.clip(min=0).mean(),
-        }
-
     def evaluate(q_values):
         walked = paper.rollouts(q_values, vector, seed=1, epsilon=0.05, agents=len(agents))
         each = zip(agents, slips, walked.lengths.split(16), walked.terminated.split(16), strict=True)
-        return [measures(*one) for one in each]
+        return [measured(agent, seen, worth[slip][cells @ (10, 1)], shortest, *walks) for agent, slip, *walks in each]
 
     return evaluate
 

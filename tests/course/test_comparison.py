@@ -100,7 +100,7 @@ def test_another_machine_may_differ_as_machines_do() -> None:
     comparison = compare(results_of(run(10.2, **ARM)), stored_with_elsewhere())
     assert comparison.problems == []
     assert comparison.runs[0].measure == "machine"
-    assert comparison.runs[0].bands["vae/kl"].half < 1
+    assert comparison.runs[0].bands["vae/kl"].half == pytest.approx(0.15 * 17)  # no narrower than anybody cares
 
 
 def test_a_band_for_machines_notices_what_a_band_for_seeds_does_not() -> None:
@@ -229,14 +229,12 @@ def test_one_value_outside_is_chance_if_the_further_seeds_are_inside() -> None:
 
 
 def test_a_value_that_stays_outside_is_a_problem_and_all_its_values_are_named() -> None:
-    found, _ = settled(run(40.0, **ARM), run(41.0, **ARM), run(13.0, **ARM))
-    assert found == [
-        "01_one: the metric vae/kl is outside its band at seeds 0, 1, 2 taken together: 40 nats, 41 nats, 13 nats."
-    ]
+    found, _ = settled(run(40.0, **ARM), run(41.0, **ARM), run(42.0, **ARM))
+    assert found == ["01_one: the metric vae/kl is outside its band at all seeds, 0, 1, 2: 40 nats, 41 nats, 42 nats."]
 
 
 def test_values_outside_on_both_sides_are_noise_and_not_a_change() -> None:
-    assert settled(run(40.0, **ARM), run(-20.0, **ARM), run(13.0, **ARM))[0] == []
+    assert settled(run(40.0, **ARM), run(-20.0, **ARM), run(41.0, **ARM))[0] == []
 
 
 def test_each_run_is_placed_in_the_band_of_its_own_seed() -> None:
@@ -247,8 +245,8 @@ def test_each_run_is_placed_in_the_band_of_its_own_seed() -> None:
         return a_run(seed, metrics=values, **ARM)
 
     baseline = stored(metrics=metrics)
-    assert len(settled(seen(2.0, 0), seen(2.0, 1), seen(2.0, 2), baseline=baseline)[0]) == 1
-    assert settled(seen(2.0, 0), seen(0.1, 1), seen(-0.1, 2), baseline=baseline)[0] == []
+    assert len(settled(seen(3.0, 0), seen(3.0, 1), seen(3.0, 2), baseline=baseline)[0]) == 1
+    assert settled(seen(3.0, 0), seen(0.1, 1), seen(3.0, 2), baseline=baseline)[0] == []
 
 
 def test_a_claim_must_flip_at_every_further_seed() -> None:
