@@ -52,14 +52,19 @@ def failures(results: Results) -> list[str]:
 
 def verdict(results: Results, comparison: Comparison | None) -> str:
     """One line: whether all is well, and if not, what kind of thing is not."""
-    runs = sum(len(entry["runs"]) for entry in results["lessons"].values())
+    count = sum(len(entry["runs"]) for entry in results["lessons"].values())
+    runs = _plural(count, "run")
     if failed := len(failures(results)):
-        return f"{failed} of {runs} runs failed:"
+        return f"{failed} of {runs} failed:"
     if comparison is None:
-        return f"All is well: {runs} run(s) passed; their profile has no baseline to compare with."
+        return f"All is well: {runs} passed; there is no baseline of this profile to compare with."
     if not comparison.problems:
-        return f"All is well: {runs} run(s) passed, {counts(comparison)}."
-    return f"{counts(comparison)}; {len(comparison.problems)} thing(s) are not as they should be:"
+        return f"All is well: {runs} passed, {counts(comparison)}."
+    return f"{counts(comparison)}; not as it should be ({_plural(len(comparison.problems), 'problem')}):"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def counts(comparison: Comparison) -> str:

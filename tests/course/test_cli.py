@@ -89,7 +89,7 @@ def test_only_the_lessons_named_run_and_a_terminal_sees_their_progress(course: C
         seen += chunk
     os.close(ours)
     assert done.returncode == 0
-    assert "their profile has no baseline to compare with" in done.stdout
+    assert "there is no baseline of this profile to compare with" in done.stdout
     assert list(read_results(tmp_path / "out" / "results.json")["lessons"]) == ["01_one"]
     assert b"01_one seed 0: cell 1/2" in seen
     assert b"0/1" in seen
@@ -169,7 +169,7 @@ def test_results_like_their_baseline_verify(path: Path) -> None:
         0,
         [
             "The machine (x86_64 AVX2), the versions and the seeds are the baseline's: every value must be equal.",
-            "All is well: 5 run(s) passed, 5 of 5 metrics equal those of the baseline.",
+            "All is well: 5 runs passed, 5 of 5 metrics equal those of the baseline.",
         ],
     )
 
@@ -180,7 +180,7 @@ def test_results_unlike_their_baseline_are_named_line_by_line(path: Path) -> Non
     result = labkit("verify", "--results", path)
     assert result.exit_code == 1
     _, total, metric, *flipped = result.stdout.splitlines()
-    assert total == "0 of 1 metrics equal those of the baseline; 3 thing(s) are not as they should be:"
+    assert total == "0 of 1 metrics equal those of the baseline; not as it should be (3 problems):"
     assert metric.startswith("- 01_one (seed 0): 1 of 1 values are not those stored for this seed")
     assert [line.split("”")[0] for line in sorted(flipped)] == [
         "- 01_one (seed 0): the claim “AE is compact",

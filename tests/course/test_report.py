@@ -62,7 +62,7 @@ def test_claims_metrics_and_exercises_are_shown_with_their_verdict_in_words(page
     assert "vae/kl 12 nats 12 ✓ equal" in text
     assert "kl not yet (missing_half) 3 of 5" in text
     assert "01_one 0 ✓ passed 3.2 1/1 1 1" in text
-    assert "All is well: 1 run(s) passed, 1 of 1 metrics equal those of the baseline." in text
+    assert "All is well: 1 run passed, 1 of 1 metrics equal those of the baseline." in text
     assert "1.5 s in the cells, at most 321 MB, on cpu (x86_64 AVX2)" in text
     assert "Not as it should be" not in text
 

@@ -41,16 +41,16 @@ def test_a_lesson_or_profile_without_baseline_says_so() -> None:
 
 def test_one_line_says_whether_all_is_well() -> None:
     assert verdict(*compared(a_run(0), a_run(1))) == (
-        "All is well: 2 run(s) passed, 2 of 2 metrics equal those of the baseline."
+        "All is well: 2 runs passed, 2 of 2 metrics equal those of the baseline."
     )
     assert verdict(*compared(a_run(**ELSEWHERE))) == (
-        "All is well: 1 run(s) passed, 1 of 1 metrics lie within the bands of the baseline."
+        "All is well: 1 run passed, 1 of 1 metrics lie within the bands of the baseline."
     )
     assert verdict(*compared(a_run(), baseline=None)) == (
-        "All is well: 1 run(s) passed; their profile has no baseline to compare with."
+        "All is well: 1 run passed; there is no baseline of this profile to compare with."
     )
     assert verdict(*compared(a_run(metrics=FAR))) == (
-        "0 of 1 metrics equal those of the baseline; 1 thing(s) are not as they should be:"
+        "0 of 1 metrics equal those of the baseline; not as it should be (1 problem):"
     )
     assert verdict(*compared(a_run(0), a_run(1, **FAILED))) == "1 of 2 runs failed:"
 
