@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,7 @@ def _derive_lesson(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         "seeds": seeds,
         "versions": dict(sorted(runs[0]["versions"].items())),
         **{key: runs[0][key] for key in ("device", "threads", "instruction_set")},
+        "seconds": round(statistics.fmean(run["seconds"] for run in runs), 1),
         "metrics": {m: _derive_metric(name, m, runs) for m in _shared(name, "metric", [r["metrics"] for r in runs])},
         "claims": {
             text: {"holds": sum(claim[text] for claim in claims), "runs": len(runs)}

@@ -28,12 +28,14 @@ def run_lessons(
     executor: Executor | None = None,
     watch: Watch | None = None,
     finished: Callable[[Job, Run], None] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> Results:
     """Run every lesson at every seed, ``jobs`` at a time; returns what is then in ``out``/results.json.
 
     A lesson that fails or takes over ``timeout`` seconds is recorded as failed and the others still run. What has
     finished can be read at any time, with `read_results`. ``finished`` is called with each. ``executor`` replaces the
-    local processes; ``watch`` hears nothing of it.
+    local processes; ``watch`` hears nothing of it. ``seconds``, how long lessons usually take, has the longest begin
+    first, so that none is left for the end.
 
     Raises CourseError, before anything runs, for arguments that cannot work, and when ``out`` cannot be written;
     KeyboardInterrupt once every kernel is gone and results.json says what was interrupted.
@@ -53,7 +55,8 @@ def run_lessons(
         pool = executor or ThreadPoolExecutor(jobs)
         stop = threading.Event()
         extra = () if executor else (stop, watch)  # neither can travel to another process
-        futures = {pool.submit(run_job, job, *extra): job for job in planned}
+        longest_first = sorted(planned, key=lambda job: -(seconds or {}).get(job.lesson, 0))
+        futures = {pool.submit(run_job, job, *extra): job for job in longest_first}
         try:
             for future in as_completed(futures):
                 job = futures[future]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from labkit.course.baselines import load_baseline
 from labkit.course.job import Job
 from labkit.course.lessons import select
 from labkit.course.options import TIMEOUTS
@@ -42,6 +43,8 @@ def run_and_tell(out: Path, profile: str, lesson: tuple[str, ...], seeds: tuple[
                 place = f"{done} of {len(lessons) * len(seeds)}"
                 click.echo(f"{place}: {job.lesson} seed {job.seed} {run['status']} in {run['seconds']:.0f} s", err=True)
 
+        known = (load_baseline(profile) or {"lessons": {}})["lessons"]
+        options["seconds"] = {name: lesson["seconds"] for name, lesson in known.items() if "seconds" in lesson}
         return run_lessons(lessons, profile=profile, seeds=seeds, out=out, watch=watch, finished=finished, **options)
 
 

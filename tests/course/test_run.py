@@ -21,7 +21,7 @@ import pytest
 from tiny_course import SESSION, Course
 
 from labkit.course import job as job_module
-from labkit.course.job import run_job
+from labkit.course.job import as_run, run_job
 from labkit.course.kernel import kill_tree
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
@@ -163,6 +163,22 @@ def test_a_notebook_runs_in_its_own_folder_with_its_parameters(wreck: Wreck) -> 
 def test_who_watches_hears_of_every_cell_and_of_the_end(wreck: Wreck) -> None:
     heard = [said and said["cell"] for job, said in wreck.seen if job.lesson == "01_good"]
     assert heard == [0, 1, 2, 3, 4, None]
+
+
+def test_the_longest_lessons_begin_first_and_the_results_keep_the_order_of_the_course(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = []
+
+    def run(job: Job, *_: Any) -> Run:
+        began.append(job.lesson)
+        return as_run(job, None)
+
+    monkeypatch.setattr("labkit.course.run.run_job", run)
+    lessons = [course.add("short"), course.add("long"), course.add("unknown")]
+    results = run_lessons(lessons, out=tmp_path / "out", seconds={"01_short": 1.0, "02_long": 9.0})
+    assert began == ["02_long", "01_short", "03_unknown"]
+    assert list(results["lessons"]) == ["01_short", "02_long", "03_unknown"]
 
 
 # ---- several seeds ---------------------------------------------------------------------------------------------------

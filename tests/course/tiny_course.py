@@ -107,6 +107,7 @@ def baseline_of(*values: float, claims: dict[str, tuple[int, int]] | None = None
         "device": "cpu",
         "threads": 1,
         "instruction_set": AVX2,
+        "seconds": 3.2,
         "metrics": {"vae/kl": {"unit": "nats", "values": list(values)}},
         "claims": {text: {"holds": holds, "runs": runs} for text, (holds, runs) in claims.items()},
     }
