@@ -12,14 +12,15 @@ ALLOWED = {
     "papers": ("labkit.papers",),
     "data": ("labkit.data",),
     "envs": ("labkit.envs", "labkit.data"),
-    "exercises": ("labkit.papers", "labkit.exercises", "labkit.lab.exercise"),
-    "lab": ("labkit.lab", "labkit.exercises"),
+    "checks": ("labkit.checks",),
+    "exercises": ("labkit.papers", "labkit.exercises", "labkit.checks"),
+    "lab": ("labkit.lab", "labkit.exercises", "labkit.checks"),
     "course": ("labkit.course",),
 }
 
 
 def imported(path: Path) -> set[str]:
-    """What a file imports from a wing of labkit, at its top or inside a function: "labkit.lab.exercise.check"."""
+    """What a file imports from a wing of labkit, at its top or inside a function: "labkit.checks.exercise.check"."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

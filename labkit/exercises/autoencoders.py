@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.lab.exercise import Exercise, Mistake, Probe
+from labkit.checks.exercise import Exercise, Mistake, Probe
 from labkit.papers import autoencoders as paper
 from labkit.papers.autoencoders import PCA
 

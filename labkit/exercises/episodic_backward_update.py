@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.lab.exercise import Exercise, Mistake, Probe
+from labkit.checks.exercise import Exercise, Mistake, Probe
 from labkit.papers import episodic_backward_update as paper
 
 

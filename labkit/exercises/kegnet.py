@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.lab.exercise import Exercise, Mistake, Probe
+from labkit.checks.exercise import Exercise, Mistake, Probe
 from labkit.papers import kegnet as paper
 from labkit.papers.relational_distillation import kd_loss
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.lab.exercise import Exercise, Mistake, Probe
+from labkit.checks.exercise import Exercise, Mistake, Probe
 from labkit.papers import nsae_lcn as paper
 
 

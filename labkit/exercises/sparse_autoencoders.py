@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.lab.exercise import Exercise, Mistake, Probe
+from labkit.checks.exercise import Exercise, Mistake, Probe
 from labkit.papers import sparse_autoencoders as paper
 
 

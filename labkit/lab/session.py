@@ -31,8 +31,8 @@ from IPython.display import Code, display
 
 import labkit
 from labkit.caps import instruction_set, too_late
+from labkit.checks.exercise import Exercise, check, solution
 from labkit.lab import claims
-from labkit.lab.exercise import Exercise, check, solution
 from labkit.lab.optimizers import leave_out_compiler
 from labkit.lab.progress import Progress
 from labkit.lab.speed import keep_freed_memory

@@ -6,21 +6,37 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import labkit.exercises
-from labkit.lab.exercise import Exercise, check, solution
-from labkit.lab.sandbox import observe, random_states_kept
+from labkit.checks.edits import BLANK
+from labkit.checks.exercise import Exercise, check, solution
+from labkit.checks.sandbox import observe, random_states_kept
 
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
     for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
 ]
+OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
+    name: answers
+    for path in sorted(Path(__file__).with_name("answers").glob("*.py"))
+    for name, answers in importlib.import_module(f"answers.{path.stem}").ANSWERS.items()
+}
 over_exercises = pytest.mark.parametrize("exercise", EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", [param for param in EXERCISES if param.values[0].answer])
+def test_the_plain_answer_is_correct_has_the_exercises_name_and_is_shown_with_blanks(exercise: Exercise) -> None:
+    assert check(exercise, exercise.answer).outcome == "correct"
+    assert exercise.answer.__name__ == exercise.name
+    assert BLANK in exercise.hints[2]
+    assert exercise.hints[2].startswith(f"def {exercise.name}(")
+    assert list(inspect.signature(exercise.answer).parameters) == list(inspect.signature(exercise.reference).parameters)
 
 
 def stub(*args, **kwargs):
@@ -85,7 +101,9 @@ def test_the_reference_is_correct_and_is_the_papers_own_function(exercise: Exerc
 
 @over_exercises
 def test_differently_written_right_answers_are_correct(exercise: Exercise) -> None:
-    for answer in exercise.alternatives:
+    others = (*exercise.alternatives, *OTHER_ANSWERS.get(exercise.name, ()))
+    assert others
+    for answer in others:
         assert inspect.getsource(answer) != inspect.getsource(exercise.reference)
         assert check(exercise, answer).outcome == "correct"
 

@@ -12,8 +12,8 @@ import statistics
 import pytest
 from nbformat import NotebookNode
 
+from labkit.checks.exercise import check
 from labkit.course.lessons import Lesson
-from labkit.lab.exercise import check
 
 CARD = ("For", "Afterwards you can", "You need", "Time", "Level", "Paper")
 LONGEST, TYPICAL = 25, 8  # lines of a code cell

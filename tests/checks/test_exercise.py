@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from labkit.lab.exercise import Exercise, Mistake, Probe, Result, check, solution
+from labkit.checks.exercise import Exercise, Mistake, Probe, Result, check, solution
 
 HINT = 'lab.hint("row_means") gives a hint.'
 
@@ -370,7 +370,7 @@ def test_an_exercise_that_observes_what_cannot_be_compared_is_at_fault_itself() 
         ({"hints": ("one", "two")}, "exactly three hints"),
         ({"mistakes": EXERCISE.mistakes[:2]}, "at least three mistakes"),
         ({"mistakes": EXERCISE.mistakes[:1] * 3}, "mistakes with different names"),
-        ({"alternatives": ()}, "at least one alternative answer"),
+        ({"alternatives": ()}, "a plain answer"),
     ],
 )
 def test_an_exercise_that_lacks_a_part_cannot_be_made(change: dict, need: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from labkit.lab.difference import comparable, difference, snapshot
+from labkit.checks.difference import comparable, difference, snapshot
 
 ONE = torch.ones(())
 NAN, INF = math.nan, math.inf

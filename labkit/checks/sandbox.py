@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labkit.lab.difference import snapshot
+from labkit.checks.difference import snapshot
 
 SEED = 0
 """Every probe begins with this state of the random generators, whoever is being observed."""

@@ -6,9 +6,10 @@ It displays nothing; `labkit.lab.session` shows what comes back. An exercise is 
         name="kl_to_standard_normal",
         reference=kl_to_standard_normal,
         probes=(Probe("mu = 1, logvar = 0, d = 4", lambda kl: kl(torch.ones(3, 4), torch.zeros(3, 4))), ...),
-        hints=("...", "...", "..."),
-        mistakes=(Mistake("mean-over-latents", kl_mean, "The sum runs over the latent dimensions: ..."), ...),
-        alternatives=(kl_by_torch_distributions,),
+        hints=("...", "...", skeleton(answer, "0.5", ".sum(-1)")),
+        mistakes=mistakes(answer, "mean-over-latents: .sum(-1) => .mean(-1) ..."),  # see labkit.checks.edits
+        answer=answer,
+        minutes=4,
     )
 """
 
@@ -20,8 +21,8 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any, Literal
 
-from labkit.lab.difference import comparable, difference
-from labkit.lab.sandbox import Observation, error_text, is_stub, observe, random_states_kept
+from labkit.checks.difference import comparable, difference
+from labkit.checks.sandbox import Observation, error_text, is_stub, observe, random_states_kept
 
 Outcome = Literal["not attempted", "correct", "not yet"]
 
@@ -59,7 +60,14 @@ class Exercise:
     probes: tuple[Probe, ...]
     hints: tuple[str, str, str]  # from a nudge to nearly the answer
     mistakes: tuple[Mistake, ...]  # at least three
-    alternatives: tuple[Callable, ...]  # right answers written differently, at least one
+    alternatives: tuple[Callable, ...] = ()  # right answers written differently
+    answer: Callable | None = None  # what one would write on paper, without guards and fast tricks: `lab.solution`
+    minutes: int = 5  # what a learner needs for it
+    difficulty: Literal[1, 2, 3] = 2  # one line of a formula, a few steps, a piece of algorithm
+    importance: Literal[1, 2, 3] = 2  # 3: without it the paper cannot be rebuilt
+    level: Literal["core", "stretch", "bonus"] = "core"
+    differentiable: bool = True  # False for targets, counts and records: nothing is trained through them
+    changes: tuple[str, ...] = ()  # arguments that it is meant to change
 
     def __post_init__(self) -> None:
         names = [mistake.name for mistake in self.mistakes]
@@ -68,7 +76,7 @@ class Exercise:
             "exactly three hints": len(self.hints) != 3,
             "at least three mistakes": len(self.mistakes) < 3,
             "mistakes with different names": len(set(names)) != len(names),
-            "at least one alternative answer": not self.alternatives,
+            "a plain answer": not (self.answer or self.alternatives),
         }
         if missing := [need for need, is_missing in wrong.items() if is_missing]:
             raise ValueError(f"exercise {self.name!r} needs {', '.join(missing)}.")
@@ -123,8 +131,8 @@ def check(exercise: Exercise, function: Any) -> Result:
 
 
 def solution(exercise: Exercise) -> str:
-    """The reference's own source, as it stands in labkit.papers."""
-    return dedent(inspect.getsource(exercise.reference))
+    """The source of the plain answer."""
+    return dedent(inspect.getsource(exercise.answer or exercise.reference))
 
 
 def _expected(exercise: Exercise, probe: Probe) -> Observation:
