@@ -18,9 +18,10 @@ from labkit.baselines import spread
 Measure = Literal["value", "machine", "seed"]
 
 ROUNDING = 1e-6  # relative: the same number but for its last digits
-NOBODY_CARES = 0.15  # relative: a change of a fifth is to be noticed, so no band need be narrower than this
-MACHINES = 4.5  # spreads between machines
+NOBODY_CARES = 0.15  # of the mean: a change of a fifth is to be noticed, so no band need be narrower than this
+MACHINES = 3.0  # spreads between machines
 SEEDS = 5.0  # spreads between seeds; `make bench` counts how often an unchanged course fails, and what is noticed
+LESSONS_SAY = 3  # for how many seeds' worth of evidence counts what the other metrics of the lesson do
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,14 @@ def half_widths(lesson: Mapping[str, Any], measure: Measure) -> dict[str, float]
     halves = {}
     for name, metric in lesson["metrics"].items():
         s = spread(metric)
-        size = max(abs(s.low), abs(s.high))
         if is_count(metric):
             halves[name] = 0.0
         elif measure == "value":
-            halves[name] = ROUNDING * size
+            halves[name] = ROUNDING * max(abs(s.low), abs(s.high))
         elif measure == "machine":
-            halves[name] = max(MACHINES * max(_between_machines(metric), typical * s.sd), NOBODY_CARES * size)
+            halves[name] = max(MACHINES * _between_machines(metric, typical), NOBODY_CARES * abs(s.mean))
         else:
-            halves[name] = max(SEEDS * s.sd * math.sqrt(1 + 1 / s.n), NOBODY_CARES * size)
+            halves[name] = max(SEEDS * s.sd * math.sqrt(1 + 1 / s.n), NOBODY_CARES * abs(s.mean))
     return halves
 
 
@@ -96,17 +96,30 @@ def is_count(metric: Mapping[str, Any]) -> bool:
     return len(seen) == 1 and float(s.low).is_integer()
 
 
-def _between_machines(metric: Mapping[str, Any]) -> float:
-    """By how much a metric differs between two machines at the same seed: root mean square over the seeds."""
-    pairs = zip(metric["values"], metric["elsewhere"], strict=True)
-    return math.sqrt(statistics.fmean((here - there) ** 2 for here, there in pairs))
+def _differences(metric: Mapping[str, Any]) -> list[float]:
+    """By how much a metric differs between two machines, seed by seed."""
+    return [there - here for here, there in zip(metric["values"], metric["elsewhere"], strict=True)]
+
+
+def _between_machines(metric: Mapping[str, Any], typical: float) -> float:
+    """By how much a metric usually differs between two machines at the same seed (root mean square).
+
+    A few differences say little, so what is usual in the lesson, `typical` of the spread between seeds, is mixed in;
+    but what came out the same at every seed does not hang on rounding.
+    """
+    differences = _differences(metric)
+    if not any(differences):
+        return 0.0
+    usual = typical * spread(metric).sd
+    evidence = sum(difference**2 for difference in differences) + LESSONS_SAY * usual**2
+    return math.sqrt(evidence / (len(differences) + LESSONS_SAY))
 
 
 def _typical_share(lesson: Mapping[str, Any]) -> float:
-    """What share of its spread between seeds a metric of this lesson usually moves between machines.
-
-    A few differences say little about one metric: none is taken for steadier than half of its lesson's are.
-    """
-    spreads = [(metric, spread(metric)) for metric in lesson["metrics"].values() if "elsewhere" in metric]
-    shares = [_between_machines(metric) / s.sd for metric, s in spreads if s.sd]
+    """What share of its spread between seeds a metric of this lesson usually moves between machines, if it moves."""
+    shares = [
+        math.sqrt(statistics.fmean(d**2 for d in _differences(metric))) / spread(metric).sd
+        for metric in lesson["metrics"].values()
+        if "elsewhere" in metric and any(_differences(metric)) and spread(metric).sd
+    ]
     return statistics.median(shares) if shares else 0.0

@@ -100,7 +100,7 @@ def test_another_machine_may_differ_as_machines_do() -> None:
     comparison = compare(results_of(run(10.2, **ARM)), stored_with_elsewhere())
     assert comparison.problems == []
     assert comparison.runs[0].measure == "machine"
-    assert comparison.runs[0].bands["vae/kl"].half == pytest.approx(0.15 * 17)  # no narrower than anybody cares
+    assert comparison.runs[0].bands["vae/kl"].half == pytest.approx(0.15 * 13.5)  # no narrower than anybody cares
 
 
 def test_a_band_for_machines_notices_what_a_band_for_seeds_does_not() -> None:
