@@ -1,4 +1,4 @@
-"""The command line: ``labkit run``, ``verify``, ``baseline``, ``build`` and ``list``.
+"""The command line: `labkit run`, `verify`, `baseline`, `build`, `list` and `progress`.
 
 What a command needs is imported by the command, so that ``labkit --help`` is quick.
 """
@@ -201,6 +201,32 @@ def list_lessons(measured: bool, results: Path | None) -> None:
         return
     body = [[lesson.name, lesson.title, str(lesson.minutes), lesson.level, lesson.data] for lesson in load_lessons()]
     click.echo(text_table(["lesson", "title", "minutes", "level", "data"], body))
+
+
+@main.command()
+@click.argument("lesson", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="For a program: the same as JSON.")
+def progress(lesson: tuple[str, ...], as_json: bool) -> None:
+    """Show where you stand: exercises, hints, predictions, time. With one LESSON, each of its exercises.
+
+    \b
+    Example: labkit progress 05
+    """
+    import json
+
+    from labkit.course import standing
+    from labkit.progress import Progress
+
+    book = Progress()
+    course, problems = standing.standings(select(lesson), book)
+    if as_json:
+        click.echo(json.dumps(standing.as_json(course), indent=1, ensure_ascii=False))
+    else:
+        one = next(iter(course.values())) if len(course) == 1 else None
+        click.echo(standing.course_table(course) if one is None else standing.lesson_table(one))
+        click.echo(f"\nKept in {book.path}.")
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 def _whole(results: Results) -> Results:

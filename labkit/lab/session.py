@@ -18,7 +18,7 @@ import os
 import platform
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,10 +32,11 @@ from IPython.display import Code, display
 import labkit
 from labkit.caps import instruction_set, too_late
 from labkit.checks.exercise import Exercise, check, solution
-from labkit.lab import claims
+from labkit.lab import claims, nobody_watches
 from labkit.lab.optimizers import leave_out_compiler
-from labkit.lab.progress import Progress
+from labkit.lab.predictions import Question, answer_box, measured
 from labkit.lab.speed import keep_freed_memory
+from labkit.progress import Guess, Progress
 
 THREADS = {"quick": 1, "full": 2, "paper": 2}  # fixed, since the order of a parallel sum changes its last bits
 Config = TypeVar("Config")
@@ -51,7 +52,7 @@ def start(lesson: str, *, profile: str = "quick", seed: int = 0) -> Lab:
 
 
 class Lab:
-    """One lesson's session: `choose`, `record`, `claim`, `tell`, `show`, `check`, `hint`, `solution`, `progress`."""
+    """One lesson's session: `choose`, `record`, `claim`, `tell`, `show`, `predict`, `reveal`, `check`, `hint`, ..."""
 
     def __init__(self, lesson: str, profile: str, seed: int) -> None:
         self.lesson, self.profile, self.seed = lesson, profile, seed
@@ -59,7 +60,8 @@ class Lab:
         self.metrics: dict[str, float] = {}
         self.claims: dict[str, dict[str, Any]] = {}
         self.exercises = _exercises(lesson)
-        self._hints_given: dict[str, int] = {}
+        self._shown_hints: dict[str, int] = {}
+        self._questions: dict[str, Question] = {}
         self._config = ""
         self._progress = Progress()
         self._records = _records_file(f"{lesson}-{profile}-{seed}.jsonl")
@@ -171,6 +173,55 @@ class Lab:
         words = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
         display({"text/markdown": words, "text/plain": alt}, raw=True)
 
+    # ---- predictions ------------------------------------------------------------------------------------------------
+
+    def predict(
+        self, name: str, question: str, *, choices: Sequence[str] | None = None, number: str | None = None
+    ) -> None:
+        """Ask for a guess before an experiment: one of `choices`, or a number of the unit `number` ("" for none).
+
+        It is kept across sessions, and shown again by `reveal`. In a batch run the question alone is shown.
+        """
+        asked = Question(question, None if choices is None else tuple(choices), number)
+        self._questions[name] = asked
+        display({"text/markdown": asked.markdown, "text/plain": asked.markdown}, raw=True)
+        if nobody_watches():
+            return
+        stored = self._guess(name)
+        if stored is not None and stored.value is not None:
+            _say(f"You said {asked.shown(stored.guess)}, before it was measured.")
+            return
+
+        def keep(guess: str | float) -> str | None:
+            return self._progress.note_guess(self.lesson, name, guess)
+
+        display(answer_box(asked, None if stored is None else stored.guess, keep))
+
+    def reveal(self, name: str, value: str | float, *, within: float = 0.25) -> None:
+        """Put what was measured beside the learner's guess; a number at most `within` of it off counts as right.
+
+        Raises KeyError for what was not asked, ValueError for a value that is no possible answer.
+        """
+        if name not in self._questions:
+            raise KeyError(f"{name!r} was not asked: run the cell with lab.predict({name!r}, ...) first")
+        asked = self._questions[name]
+        value = asked.checked(value)
+        stored = self._guess(name)
+        guess = None if stored is None else stored.guess
+        if guess is not None:
+            self._progress.note_measured(self.lesson, name, value, asked.is_right(guess, value, within))
+        said = measured(asked, guess, value, within)
+        display({"text/markdown": said, "text/plain": said}, raw=True)
+
+    def _guess(self, name: str) -> Guess | None:
+        """What the learner said, if it can still be an answer to the question."""
+        stored = self._progress.standing(self.lesson, []).guesses.get(name)
+        if stored is None:
+            return None
+        choices = self._questions[name].choices
+        fits = isinstance(stored.guess, float | int) if choices is None else stored.guess in choices
+        return stored if fits else None
+
     # ---- exercises --------------------------------------------------------------------------------------------------
 
     def check(self, function: Callable, name: str | None = None) -> Callable:
@@ -185,7 +236,7 @@ class Lab:
             name = next((known for known in self.exercises if notebook.get(known, self) is function), name)
         exercise = self._exercise(name)
         result = check(exercise, function)
-        problem = self._progress.note(self.lesson, exercise.name, result.outcome)
+        problem = self._progress.note(self.lesson, exercise.name, result.outcome, exercise.level)
         fields = {"name": result.name, "outcome": result.outcome, "checks": result.checks, "passed": result.passed}
         self._display("exercise", fields | {"mistake": result.mistake}, text=result.text)
         if problem:
@@ -195,8 +246,9 @@ class Lab:
     def hint(self, name: str) -> None:
         """Show the next of an exercise's three hints, each more explicit than the one before."""
         exercise = self._exercise(name)
-        given = min(self._hints_given.get(name, 0), len(exercise.hints) - 1)
-        self._hints_given[name] = given + 1
+        given = min(self._hints_given(name), len(exercise.hints) - 1)
+        self._shown_hints[name] = given + 1
+        self._progress.note_hint(self.lesson, name, given + 1)
         more = (
             f"lab.hint({name!r}) again for more" if given + 1 < len(exercise.hints) else f"then: lab.solution({name!r})"
         )
@@ -206,16 +258,28 @@ class Lab:
         """Show the reference: the source of the function in `labkit.papers`, the one that the lesson falls back to."""
         exercise = self._exercise(name)
         code = solution(exercise)
+        self._progress.note_solution(self.lesson, name)
         coloured = Code(code, language="python")._repr_html_()
         display({"text/html": coloured, "text/plain": code}, raw=True)
 
     def progress(self) -> None:
-        """Show which exercises of this lesson are solved; kept in one local file across sessions."""
-        rows = self._progress.table(self.lesson, self.exercises)
-        solved = sum(row.solved for row in rows)
-        lines = [f"| {row.exercise} | {'solved' if row.solved else row.latest} |" for row in rows]
-        table = "\n".join([f"| exercise | {solved} of {len(rows)} solved |", "|---|---|", *lines])
+        """Show where you stand in this lesson; kept in one local file across sessions."""
+        standing = self._progress.standing(self.lesson, self.exercises)
+        solved = sum(row.solved for row in standing.rows)
+        lines = [f"| {row.exercise} | {row.state} | {row.attempts} | {row.hints} |" for row in standing.rows]
+        head = f"| exercise | {solved} of {len(lines)} solved | attempts | hints |"
+        said = ["\n".join([head, "|---|---|---|---|", *lines])]
+        if standing.guesses:
+            right = [guess.right for guess in standing.guesses.values() if guess.right is not None]
+            said.append(f"Predictions: {sum(right)} of {len(right)} measured ones right.")
+        said += [self._progress.problem] if self._progress.problem else []
+        table = "\n\n".join(said)
         display({"text/markdown": table, "text/plain": table}, raw=True)
+
+    def _hints_given(self, name: str) -> int:
+        """How many hints were shown, in this session or an earlier one."""
+        (row,) = self._progress.standing(self.lesson, [name]).rows
+        return max(row.hints, self._shown_hints.get(name, 0))
 
     def _exercise(self, name: str) -> Exercise:
         if name not in self.exercises:

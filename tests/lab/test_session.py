@@ -506,10 +506,16 @@ def test_progress_lists_every_exercise_with_its_latest_outcome_across_sessions(l
     lab.check(half_missing, "iwae_bound")
     labkit.start(LESSON).progress()
     table = shown[-1].data["text/markdown"]
-    assert table.splitlines()[0] == f"| exercise | 1 of {len(lab.exercises)} solved |"
-    states = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
-    untouched = dict.fromkeys(lab.exercises, "not attempted")
-    assert states == untouched | {KL: "solved", "iwae_bound": "not yet"}
+    assert table.splitlines()[0] == f"| exercise | 1 of {len(lab.exercises)} solved | attempts | hints |"
+    states = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in table.splitlines()[2:])}
+    untouched = {exercise: ["not attempted", "0", "0"] for exercise in lab.exercises}
+    assert states == untouched | {KL: ["broken again", "2", "0"], "iwae_bound": ["not yet", "1", "0"]}
+
+
+def test_hints_go_on_where_an_earlier_session_ended(lab, shown) -> None:
+    lab.hint(KL)
+    labkit.start(LESSON).hint(KL)
+    assert shown[-1].data["text/plain"].startswith("Hint 2 of 3")
 
 
 def test_a_batch_run_neither_reads_nor_writes_the_learners_progress(monkeypatch, tmp_path, shown) -> None:
@@ -533,4 +539,4 @@ def test_a_progress_file_that_cannot_be_written_is_told_after_the_result(monkeyp
     assert labkit.start(LESSON).check(own_kl, KL) is own_kl
     result, problem = shown[-2:]
     assert record_of(result)["outcome"] == "correct"
-    assert problem.data["text/plain"].startswith("Your progress in")
+    assert problem.data["text/plain"].startswith("Your progress could not be written")
