@@ -45,7 +45,7 @@
 # - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
 #   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference. Whatever you do, the notebook runs on: with
 #   your function when it is right, with the reference otherwise.
-# - **Predict** means: write down what you expect before you run the next cell.
+# - **Predict** asks what you expect before you run the next cell; later your guess stands beside what came out.
 # - Every result in the text is computed in this run. `lab.claim` notes whether a sentence of the paper or the review holds.
 # - `profile` chooses the scale: `quick` (5,000 digits, a minute), `full` (all of MNIST), `paper` (the paper's architecture).
 
@@ -292,18 +292,25 @@ def dae_loss(model, x, generator, probability=config.mask):
     return reconstruction_nats(model(corrupted), x).mean()  # the target is x, the clean image
 
 
-# %% [markdown]
-# **Predict.** By how much do the two losses differ on the same network when the masking probability is 0?
+# %%
+lab.predict(
+    "zero noise",
+    "By how much do the two losses differ on the same network when the masking probability is 0?",
+    number="nats",
+)
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
     without_noise = dae_loss(ae, x_test, lab.generator("zero"), probability=0.0)
 print("difference at zero noise:", (without_noise - ae_loss(ae, x_test, None)).item())
+lab.reveal("zero noise", (without_noise - ae_loss(ae, x_test, None)).item())
 
 # %% [markdown]
 # With zero noise a DAE *is* an autoencoder, to the last bit. Now with half of the pixels masked.
-#
-# **Predict.** Which of the two is better on masked digits, and which on clean ones?
+
+# %%
+denoising = ["the DAE on both", "the DAE on masked digits only", "the AE on masked digits"]
+lab.predict("denoising", "Which of the two is better on masked digits, and which on clean ones?", choices=denoising)
 
 # %%
 dae = build(Autoencoder)
@@ -314,6 +321,9 @@ for name, model in {"ae": ae, "dae": dae}.items():
     with torch.no_grad():
         lab.record(f"{name}/denoising error", reconstruction_nats(model(masked), x_test).mean(), unit="nats")
 lab.record("dae/error/test", error(dae, x_test), unit="nats")
+better_masked = lab.metrics["dae/denoising error"] < lab.metrics["ae/denoising error"]
+better_clean = lab.metrics["dae/error/test"] < lab.metrics["ae/error/test"]
+lab.reveal("denoising", denoising[0 if better_masked and better_clean else 1 if better_masked else 2])
 
 # %%
 lab.show(
@@ -369,8 +379,13 @@ lab.tell(
 #
 # For two Gaussians the KL divergence has a closed form (paper, appendix B). For one latent dimension:
 # $D_{KL} = \tfrac12\left(\mu^2 + \sigma^2 - \log \sigma^2 - 1\right)$; dimensions are independent, so they add up.
-#
-# **Predict.** What does a code cost whose cloud equals the prior? And one with $\mu = (1, 1, 1, 1)$ and $\sigma = 1$?
+
+# %%
+lab.predict(
+    "price of a shift",
+    r"A code whose cloud equals the prior costs nothing. What does one cost with $\mu = (1, 1, 1, 1)$ and $\sigma = 1$?",
+    number="nats",
+)
 
 
 # %% tags=["exercise"]
@@ -386,6 +401,7 @@ kl_to_standard_normal = lab.check(kl_to_standard_normal)
 ones, zeros = torch.ones(1, 4), torch.zeros(1, 4)
 print("equal to the prior:", kl_to_standard_normal(zeros, zeros).item(), "nats")
 print("mu = (1, 1, 1, 1): ", kl_to_standard_normal(ones, zeros).item(), "nats")
+lab.reveal("price of a shift", kl_to_standard_normal(ones, zeros).item())
 
 # %% [markdown]
 # ### Exercise 4 · The reparameterisation
@@ -673,8 +689,16 @@ lab.tell(
 # Conclusion (b) of the review: codes are more compact, *so the VAE reconstructs the data better*. Think before you measure.
 # Both networks have the same decoder. The AE minimises the reconstruction error and nothing else. The VAE minimises the
 # same error **plus** the KL, and its decoder sees a noisy code.
-#
-# **Predict.** Who wins on the training digits? Who on digits that neither has seen?
+
+# %%
+winners = {
+    (False, False): "the AE on both",
+    (False, True): "the AE on training digits, the VAE on unseen ones",
+    (True, False): "the VAE on training digits, the AE on unseen ones",
+    (True, True): "the VAE on both",
+}
+question = "Who wins on the training digits, who on digits that neither has seen?"
+lab.predict("reconstruction", question, choices=list(winners.values()))
 
 # %%
 lab.record_all({"vae/error/train": error(vae, x_train), "vae/error/test": error(vae, x_test)}, unit="nats")
@@ -687,6 +711,7 @@ lab.show(
     alt=f"Bars of the reconstruction error in nats. Training digits: AE {of_ae[0]:.1f}, VAE {of_vae[0]:.1f}. Unseen digits: AE "
     f"{of_ae[1]:.1f}, VAE {of_vae[1]:.1f}.",
 )
+lab.reveal("reconstruction", winners[of_vae[0] < of_ae[0], of_vae[1] < of_ae[1]])
 
 # %%
 sampled = lab.metrics["vae/reconstruction"]  # test digits, a sampled code instead of the mean
@@ -718,8 +743,10 @@ lab.tell(
 # Draw $z \sim N(0, I)$ and decode. For the VAE this is the model itself. For an AE nobody promised that there is anything at
 # such a $z$. A fairer comparison fits a Gaussian to the training codes and draws from that, for both: for the VAE to its mean codes plus
 # the spread of their clouds.
-#
-# **Predict.** Which of the four rows of samples will look most like digits?
+
+# %%
+rows_of_samples = ["AE, N(0, I)", "AE, fitted", "VAE, N(0, I)", "VAE, fitted"]
+lab.predict("samples", "Which of the four rows of samples will look most like digits?", choices=rows_of_samples)
 
 # %%
 noise = torch.randn(1000, config.latent, generator=lab.generator("prior"), device=lab.device)
@@ -797,6 +824,7 @@ lab.show(
     figure,
     alt=f"Bars of the judge's score: {', '.join(f'{name} {score:.1f}' for name, score in scores.items())}.",
 )
+lab.reveal("samples", max(samples, key=scores.get))
 
 # %% [markdown]
 # The second judge needs a yardstick, too: real test digits. An image nearer to the training digits than those are is not a better
@@ -887,8 +915,10 @@ lab.show(
 # digit: train on the other nine, then ask for a score that is higher for the digit never seen. For an AE the score is the
 # reconstruction error; a VAE offers its own reconstruction error or the negative ELBO. **ROC-AUC** is the probability that a random
 # digit of the unseen class scores higher than a random one of the known classes: 1 is perfect, ½ is chance.
-#
-# **Predict.** Does it matter which digit is held out? Which will be hardest to find?
+
+# %%
+held_out = [str(digit) for digit in config.held_out]
+lab.predict("hardest digit", "Which digit will be hardest to find when it is held out of training?", choices=held_out)
 
 
 # %%
@@ -916,6 +946,7 @@ for digit in config.held_out:
 labels = {"ae": "AE, error", "vae error": "VAE, error", "vae": "VAE, -ELBO"}
 auc = {score: [lab.metrics[f"anomaly/{score}/{digit}"] for digit in config.held_out] for score in labels}
 lab.record_all({f"anomaly/{score}/mean": np.mean(values) for score, values in auc.items()}, unit="ROC-AUC")
+lab.reveal("hardest digit", str(min(config.held_out, key=lambda digit: lab.metrics[f"anomaly/ae/{digit}"])))
 figure, ax = panels(width=max(4.6, 0.9 * len(config.held_out)))
 bars(
     ax,

@@ -95,7 +95,13 @@ def test_every_field_of_the_configuration_has_its_reason_beside_it(source: Noteb
 
 
 def test_the_reader_predicts_before_the_experiment(source: NotebookNode) -> None:
-    assert len(re.findall(r"\*\*Predict\.\*\*", text(source))) >= 4
+    asked = len(re.findall(r"\*\*Predict\.\*\*", text(source)))  # to be written down by the reader
+    kept = re.findall(
+        r"^ *lab\.predict\(\s*\"([^\"]+)\"", "\n".join(cell.source for cell in code(source)), re.MULTILINE
+    )
+    revealed = re.findall(r"lab\.reveal\(\"([^\"]+)\"", "\n".join(cell.source for cell in code(source)))
+    assert asked + len(kept) >= 4
+    assert sorted(kept) == sorted(revealed), "what was predicted is measured, once"
 
 
 def test_there_is_a_widget_and_a_static_figure_beside_it(source: NotebookNode) -> None:
