@@ -442,7 +442,7 @@ PROJECTION = Exercise(
         Probe("the mean of the training codes, which lands on 0", lambda f: f(_fitted(2, 4).mean[None], _fitted(2, 4))),
     ),
     hints=(
-        "Everything that was learnt from the training codes is in `pca`: nothing is to be estimated from these codes.",
+        "Everything that was learned from the training codes is in `pca`: nothing is to be estimated from these codes.",
         "Subtract the mean of the training codes, then take the coordinates along each axis, a column of components.",
         skeleton(pca_project, "codes - pca.mean", "pca.components"),
     ),
@@ -612,9 +612,6 @@ LOG_WEIGHTS = Exercise(
         mean-decoded: decode(z) => decode(mu.expand_as(z))
             The decoder is given the mean, so that all samples explain the image equally well: give it z.
 
-        noise-decoded: decode(z) => decode(eps)
-            The decoder is given the noise: give it the code z = mu + sigma * eps.
-
         mean-over-pixels: cost.sum(-1) => cost.mean(-1)
             log p(x|z) is a mean over the pixels while the other two are sums: sum over the pixels.
 
@@ -654,9 +651,6 @@ LOG_WEIGHTS = Exercise(
 
         averaged-over-samples: log_likelihood + log_prior - log_q => (log_likelihood + log_prior - log_q).mean(0)
             The K samples are averaged, which makes it the ELBO: return one number for each sample and image, (K, B).
-
-        not-the-logarithm: log_likelihood + log_prior - log_q => (log_likelihood + log_prior - log_q).exp()
-            These are the weights, which underflow for real images: return their logarithms.
         """,
     ),
     answer=log_weights,

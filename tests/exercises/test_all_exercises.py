@@ -127,7 +127,7 @@ def test_common_mistakes_are_called_by_their_names_and_leave_the_random_numbers_
 
 @over_exercises
 def test_each_mistake_can_be_made_from_the_answer(exercise: Exercise) -> None:
-    """An edit that does not fit, or names what is not there, raises the same at each probe: as if it were recognized."""
+    """An edit that does not fit, or names what is not there, raises the same at each probe, as if recognized."""
     for mistake in exercise.mistakes:
         error = observe(exercise.probes[0].observe, mistake.function).error
         broken_edit = type(error) is NameError or (isinstance(error, ValueError) and "not once" in str(error))

@@ -68,12 +68,6 @@ def kl_by_cross_entropy(activations_or_mean: Tensor, rho: float) -> Tensor:
     return F.binary_cross_entropy(rho_hat, torch.full_like(rho_hat, rho), reduction="sum") - len(rho_hat) * entropy
 
 
-def kl_clamped_from_both_sides(activations_or_mean: Tensor, rho: float) -> Tensor:
-    rho_hat = torch.atleast_2d(activations_or_mean).mean(0)
-    on, off = rho_hat.clamp(min=1e-6), (1 - rho_hat).clamp(min=1e-6)
-    return (rho * (math.log(rho) - on.log()) + (1 - rho) * (math.log(1 - rho) - off.log())).sum()
-
-
 def top_k_by_mask(activations: Tensor, k: int) -> Tensor:
     mask = torch.zeros_like(activations)
     for row, places in zip(mask, activations.argsort(dim=-1)[:, -k:], strict=True):
@@ -108,7 +102,7 @@ ANSWERS = {
     "effective_dimension": (dimension_by_count_nonzero, dimension_by_loop, dimension_in_int32),
     "l1_penalty": (l1_by_vector_norm, l1_by_two_relus),
     "normalize_decoder_": (normalize_by_copy, normalize_atom_by_atom),
-    "kl_sparsity": (kl_by_distributions, kl_by_cross_entropy, kl_clamped_from_both_sides),
+    "kl_sparsity": (kl_by_distributions, kl_by_cross_entropy),
     "top_k": (top_k_by_mask, top_k_by_rank),
     "whiten": (whiten_by_singular_values, whiten_axis_by_axis),
 }
