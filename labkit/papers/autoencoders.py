@@ -15,7 +15,7 @@ number an image. A mean over pixels beside a sum over latent dimensions is the m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -158,23 +158,37 @@ def elbo(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     return -reconstruction_nats(logits, x) - kl_to_standard_normal(mu, logvar)
 
 
+def log_weights(decode: Callable[[Tensor], Tensor], x: Tensor, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    """log p(x|z_k) + log p(z_k) - log q(z_k|x) at the codes z_k = mu + sigma * eps_k, (K, B, Z) of noise -> (K, B).
+
+    `decode` gives the logits (..., D) of codes (..., Z), x is (B, D), mu and logvar are (B, Z). The mean over k is
+    estimator A of the ELBO (paper, equation 6); their exponentials are the importance weights of Burda et al. (ICLR
+    2016, arXiv:1509.00519, section 3). Raises ValueError where the shapes do not fit.
+    """
+    if eps.ndim != 3 or not eps.shape[1:] == mu.shape == logvar.shape or len(x) != len(mu):
+        shapes = ", ".join(str(tuple(given.shape)) for given in (x, mu, logvar, eps))
+        raise ValueError(f"x (B, D), mu (B, Z), logvar (B, Z) and eps (K, B, Z) are needed, got {shapes}")
+    mu, logvar = mu.expand_as(eps), logvar.expand_as(eps)
+    z = mu + torch.exp(0.5 * logvar) * eps  # (K, B, Z)
+    log_p = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+    log_q = -0.5 * ((z - mu).square() / logvar.exp() + logvar + math.log(2 * math.pi)).sum(-1)
+    # One draw at a time: the logits of all K do not fit into a processor's cache, which takes twice as long.
+    log_likelihood = -torch.stack([reconstruction_nats(decode(draw), x) for draw in z])  # (K, B)
+    return log_likelihood + log_p - log_q
+
+
 def log_importance_weights(
     model: VariationalAutoencoder, x: Tensor, samples: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """log p(x|z_k) + log p(z_k) - log q(z_k|x) for `samples` draws z_k ~ q(z|x), (B, D) -> (K, B).
+    """`log_weights` of `samples` draws z_k ~ q(z|x) of a model, (B, D) -> (K, B).
 
-    Their mean over k is estimator A of the ELBO (paper, equation 6). Raises ValueError for fewer than one sample.
+    Raises ValueError for fewer than one sample.
     """
     if samples < 1:
         raise ValueError(f"at least one sample is needed, got {samples}")
     mu, logvar = model.encode(x)
-    mu, logvar = mu.expand(samples, *mu.shape), logvar.expand(samples, *logvar.shape)  # (K, B, Z)
-    z = reparameterize(mu, logvar, generator)
-    log_p = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-    log_q = -0.5 * ((z - mu).square() / logvar.exp() + logvar + math.log(2 * math.pi)).sum(-1)
-    # One draw at a time: the logits of all K do not fit into a processor's cache, which takes twice as long.
-    log_likelihood = -torch.stack([reconstruction_nats(model.decode(draw), x) for draw in z])  # (K, B)
-    return log_likelihood + log_p - log_q
+    eps = torch.randn((samples, *mu.shape), generator=generator, device=mu.device, dtype=mu.dtype)
+    return log_weights(model.decode, x, mu, logvar, eps)
 
 
 def iwae_bound(log_weights: Tensor) -> Tensor:

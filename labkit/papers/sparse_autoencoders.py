@@ -267,6 +267,18 @@ def zca_whitening(x: Tensor, epsilon: float = 0.01) -> Whitening:
     return Whitening(mean, (axes * scale) @ axes.T)
 
 
+def whiten(train: Tensor, x: Tensor, epsilon: float = 0.01) -> Tensor:
+    """The rows of x (M, n), whitened by the ZCA that is fitted to the rows of train (N, n), -> (M, n).
+
+    white = (x - mean) C^(-1/2), C = V diag(s) V^T the covariance of train, with epsilon times its mean variance on
+    the diagonal: a turn to the axes V, a division by sqrt(s), the turn back. (Bell and Sejnowski, Vision Research 37,
+    1997.) Raises ValueError for rows of another length, and whatever `zca_whitening` raises.
+    """
+    if x.shape[-1] != train.shape[-1]:
+        raise ValueError(f"whitening fitted to rows of {train.shape[-1]} numbers, got rows of {x.shape[-1]}")
+    return zca_whitening(train, epsilon)(x)
+
+
 class GaborFit(NamedTuple):
     """The best Gabor of each atom."""
 

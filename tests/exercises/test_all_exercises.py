@@ -20,7 +20,9 @@ from labkit.checks.sandbox import observe, random_states_kept
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
-    for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
+    if not topic.startswith("_")
+    for module in [importlib.import_module(f"labkit.exercises.{topic}")]
+    for exercise in [*module.EXERCISES, *getattr(module, "MORE", ())]
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
     name: answers
@@ -121,6 +123,15 @@ def test_common_mistakes_are_called_by_their_names_and_leave_the_random_numbers_
         if not torch.equal(torch.get_rng_state(), random_numbers):
             wrong.append(f"{mistake.name} changes the random numbers of the lesson")
     assert not wrong, "\n".join(wrong)
+
+
+@over_exercises
+def test_each_mistake_can_be_made_from_the_answer(exercise: Exercise) -> None:
+    """An edit that does not fit, or names what is not there, raises the same at each probe, as if recognized."""
+    for mistake in exercise.mistakes:
+        error = observe(exercise.probes[0].observe, mistake.function).error
+        broken_edit = type(error) is NameError or (isinstance(error, ValueError) and "not once" in str(error))
+        assert not broken_edit, f"{mistake.name}: {error}"
 
 
 @over_exercises

@@ -415,14 +415,14 @@ def stub(*given: torch.Tensor) -> torch.Tensor:
 
 def test_the_learners_function_is_used_when_it_is_right(lab, shown) -> None:
     assert lab.check(own_kl, KL) is own_kl
-    record = {"kind": "exercise", "name": KL, "outcome": "correct", "checks": 5, "passed": 5, "mistake": None}
+    record = {"kind": "exercise", "name": KL, "outcome": "correct", "checks": 6, "passed": 6, "mistake": None}
     assert record_of(shown[-1]) == record
-    assert shown[-1].data["text/plain"] == f"{KL}: correct (5 checks)"
+    assert shown[-1].data["text/plain"] == f"{KL}: correct (6 checks)"
 
 
 def test_the_reference_is_used_where_nothing_was_written_yet(lab, shown) -> None:
     assert lab.check(stub, KL) is paper.kl_to_standard_normal
-    record = {"kind": "exercise", "name": KL, "outcome": "not attempted", "checks": 5, "passed": 0, "mistake": None}
+    record = {"kind": "exercise", "name": KL, "outcome": "not attempted", "checks": 6, "passed": 0, "mistake": None}
     assert record_of(shown[-1]) == record
     assert shown[-1].data["text/plain"] == f"{KL}: not attempted yet: the lab goes on with the reference."
 

@@ -13,7 +13,7 @@ import sklearn.decomposition
 import torch
 from tensors import normal, seeded
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from labkit.lab.training import fit
 from labkit.papers.autoencoders import (
@@ -26,6 +26,7 @@ from labkit.papers.autoencoders import (
     iwae_bound,
     kl_to_standard_normal,
     log_importance_weights,
+    log_weights,
     mask_pixels,
     mlp,
     pca_fit,
@@ -210,6 +211,31 @@ def test_a_log_importance_weight_is_log_p_of_x_and_z_minus_log_q() -> None:
         - Normal(mu, (logvar / 2).exp()).log_prob(z).sum(-1)
     )
     torch.testing.assert_close(log_importance_weights(model, x, 2, seeded(5)), expected)  # (K, B)
+
+
+def test_log_weights_of_given_noise_are_those_of_torch_distributions() -> None:
+    mu, logvar, eps, x = normal(4, 3, seed=1), normal(4, 3, seed=2), normal(5, 4, 3), binary(4, 6)
+    q = Independent(Normal(mu, (logvar / 2).exp()), 1)
+    z = mu + q.base_dist.scale * eps
+    expected = Independent(Bernoulli(logits=z @ normal(3, 6)), 1).log_prob(x) - q.log_prob(z)
+    expected += Independent(Normal(torch.zeros(3), torch.ones(3)), 1).log_prob(z)
+    torch.testing.assert_close(log_weights(lambda z: z @ normal(3, 6), x, mu, logvar, eps), expected)
+
+
+def test_where_q_is_the_posterior_every_draw_has_the_weight_p_of_x() -> None:
+    """A decoder that ignores its code: the posterior is the prior, and log p(x) is -D log 2."""
+    weights = log_weights(lambda z: torch.zeros(len(z), 6), binary(4, 6), *torch.zeros(2, 4, 3), normal(5, 4, 3))
+    torch.testing.assert_close(weights, torch.full((5, 4), -6 * math.log(2), dtype=weights.dtype))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(4, 6), (4, 3), (4, 3), (4, 3)], [(4, 6), (4, 3), (4, 2), (5, 4, 3)], [(1, 6), (4, 3), (4, 3), (5, 4, 3)]],
+    ids=["noise without samples", "another logvar", "another number of images"],
+)
+def test_log_weights_need_shapes_that_fit(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"eps \(K, B, Z\) are needed, got \(\d, 6\), \(4, 3\), \(4, [23]\), "):
+        log_weights(lambda z: z, *(torch.zeros(shape) for shape in shapes))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import pytest
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from tensors import normal, seeded
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from labkit.papers.sparse_autoencoders import (
     ridge,
     squared_error,
     top_k,
+    whiten,
     zca_whitening,
 )
 
@@ -761,6 +763,25 @@ def test_new_rows_are_whitened_with_the_mean_and_the_matrix_of_the_old_ones() ->
     torch.testing.assert_close(whitening.mean, correlated(50).mean(0))
     torch.testing.assert_close(whitening(new), (new - correlated(50).mean(0)) @ whitening.matrix)
     torch.testing.assert_close(whitening(new[:1]), whitening(new)[:1])
+
+
+def test_whitening_is_that_of_scikit_learns_pca_rotated_back() -> None:
+    train, new = correlated(50).numpy(), correlated(20, seed=1).numpy()
+    pca = PCA(whiten=True).fit(train)
+    expected = torch.from_numpy(pca.transform(new) @ pca.components_)
+    torch.testing.assert_close(whiten(correlated(50), correlated(20, seed=1), epsilon=0), expected)
+
+
+def test_of_all_whitenings_zca_changes_the_rows_least() -> None:
+    x = correlated(50)
+    white = whiten(x, x, epsilon=0)
+    rotation = torch.linalg.qr(normal(6, 6, seed=3)).Q
+    assert (white - (x - x.mean(0))).norm() < (white @ rotation - (x - x.mean(0))).norm()
+
+
+def test_rows_of_another_length_than_those_of_the_fit_are_not_whitened() -> None:
+    with pytest.raises(ValueError, match="whitening fitted to rows of 4 numbers, got rows of 3"):
+        whiten(normal(9, 4), normal(9, 3))
 
 
 @pytest.mark.parametrize(
