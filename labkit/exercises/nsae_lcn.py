@@ -572,8 +572,8 @@ STEP = Exercise(
     hints=(
         "The output layer says V f + c, and softmax makes probabilities of that. In which direction should the logit of"
         " the true class go, in which those of the others, and by how much each?",
-        "The gradient of -log p_y with respect to the logits is p - onehot(y). A logit is a row of V times f, plus its c:"
-        " so multiply by f for V, by 1 for c, take the mean over the signals, and go against it. W does not move."
+        "The gradient of -log p_y with respect to the logits is p - onehot(y). A logit is a row of V times f, plus its"
+        " c: so multiply by f for V, by 1 for c, take the mean over the signals, and go against it. W does not move."
         " (Autograd on F.cross_entropy finds the same.)",
         skeleton(lcn_step, "features @ V.T + c", "p - F.one_hot(labels, len(V))", "excess.T @ features / len(labels)"),
     ),

@@ -97,9 +97,7 @@ def features_by_loop(signal: Tensor, W: Tensor, stride: int | None = None) -> Te
     return sum((signal[..., a : a + length] @ W.T).clamp(min=0) for a in starts) / len(starts)
 
 
-def lcn_features_by_hand(
-    signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride: int | None = None
-) -> Tensor:
+def lcn_features_by_hand(signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride: int | None = None) -> Tensor:
     x = signal - signal.mean(-1, keepdim=True)
     x = x / x.square().mean(-1, keepdim=True).sqrt()
     white = (x.unfold(-1, W.shape[1], stride or W.shape[1]) - mean).matmul(matrix)
