@@ -616,7 +616,7 @@ STEP = Exercise(
         only-the-true-class: p - F.one_hot(labels, len(V)) => (p - 1) * F.one_hot(labels, len(V))
             Only the row of the true class moves: the others must go down by their probabilities.
 
-        perceptron: excess = p => excess = F.one_hot(p.argmax(1), len(V))
+        perceptron: excess = p => excess = F.one_hot(p.argmax(1), len(V)).float()
             Only signals that are called wrongly move anything, as in a perceptron: subtract the probabilities, not the
             decision.
 
