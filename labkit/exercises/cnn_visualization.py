@@ -522,14 +522,17 @@ RELU = Exercise(
             Every rule gives the gradient: look at `rule`.
 
         no-branch-for-the-deconvnet: signal * passes => None if rule == "deconvnet" else signal * passes
-            No branch is taken with rule = "deconvnet": compare with the rule's name just as it is spelt here.
+            No branch is taken with rule = "deconvnet": compare with the rule's name just as it is spelled here.
+
+        no-branch-for-the-gradient: signal * passes => None if rule == "gradient" else signal * passes
+            No branch is taken with rule = "gradient": compare with the rule's name just as it is spelled here.
 
         no-branch-for-guided: signal * passes => None if rule == "guided" else signal * passes
-            No branch is taken with rule = "guided": compare with the rule's name just as it is spelt here.
+            No branch is taken with rule = "guided": compare with the rule's name just as it is spelled here.
 
         no-branch-but-the-gradients: signal * passes => signal * passes if rule == "gradient" else None
             No branch is taken with rule = "deconvnet", nor with "guided": compare with these names, just as they are
-            spelt here.
+            spelled here.
 
         zero-counts-as-on: z > 0 => z >= 0
             A unit with z = 0 counts as on: it gave out 0, ask for z > 0.
@@ -604,7 +607,7 @@ def _halve_but_not_at_first(x: Tensor, gradient: Tensor, step: int) -> Tensor:
 
 
 def _against_the_gradient(x: Tensor, gradient: Tensor, step: int) -> Tensor:
-    return x.abs() - 0.02 * gradient.sign()
+    return x.abs() - 0.05 * gradient
 
 
 ASCEND = Exercise(
@@ -691,6 +694,9 @@ ASCEND = Exercise(
 
         regularized-before-the-step: regularize(x + move, gradient, step) => regularize(x, gradient, step) + move
             The regularizer comes before the step: r(x + eta g) has it behind.
+
+        gradient-behind-the-step: move, gradient, => move, torch.autograd.grad(model(x + move)[:, unit].sum(), x)[0],
+            The regularizer is given the gradient behind the step: it is to see the one that the step was made with.
 
         steps-counted-from-1: gradient, step) => gradient, step + 1)
             The regularizer is told the number of the step from 1: count from 0.
@@ -784,7 +790,7 @@ BACK = Exercise(
             for rule in ("gradient", "guided")
         ),
         Probe(
-            "unit 1 of conv (stride 2), ReLU, conv (stride 3), image of 12 x 12, whose last row and column are left over",
+            "unit 1 of conv (stride 2), ReLU, conv (stride 3), image of 12 x 12, last row and column left over",
             lambda f: _picture(f, [_conv(2, 3, 3, stride=2), nn.ReLU(), _conv(3, 2, 2, stride=3, seed=4)], 12),
         ),
     ),

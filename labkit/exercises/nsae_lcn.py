@@ -461,15 +461,15 @@ FEATURES = Exercise(
             lambda f: f(torch.tensor([[1.0, 1.0, 3.0, 3.0]]), *_without_whitening()),
         ),
         Probe(
-            "the signals (1, 3, 5, 3) and (10, -10, 10, -10), W = I, mean = 0, matrix = I",
-            lambda f: f(torch.tensor([[1.0, 3.0, 5.0, 3.0], [10.0, -10.0, 10.0, -10.0]]), *_without_whitening()),
+            "the signals (1, 2, 5, 4) and (10, -10, 10, -10), W = I, mean = 0, matrix = I",
+            lambda f: f(torch.tensor([[1.0, 2.0, 5.0, 4.0], [10.0, -10.0, 10.0, -10.0]]), *_without_whitening()),
         ),
         Probe(
-            "the signal (1, -1, -1, 1), W = I, mean = (0.5, 0), matrix = [[2, 1], [1, 2]]",
+            "the signal (1, -1, -1, 1), W = I, mean = (0.25, 0), matrix = [[2, 1], [1, 2]]",
             lambda f: f(
                 torch.tensor([[1.0, -1.0, -1.0, 1.0]]),
                 torch.eye(2),
-                torch.tensor([0.5, 0.0]),
+                torch.tensor([0.25, 0.0]),
                 torch.tensor([[2.0, 1.0], [1.0, 2.0]]),
             ),
         ),
@@ -491,6 +491,9 @@ FEATURES = Exercise(
         """
         not-standardized: standardize(signal) => signal
             The signal is taken as it comes: standardize it, or a heavier load would look like another fault.
+
+        one-point-less: standardize(signal) => (signal - signal.mean(-1, keepdim=True)) / signal.std(-1, keepdim=True)
+            torch's std divides by N - 1, as for a sample of something larger: correction=0 divides by the N points.
 
         each-segment-standardized: standardize(signal) => signal
             + segments - mean => standardize(segments) - mean
@@ -603,6 +606,10 @@ STEP = Exercise(
         no-softmax: .softmax(1) =>
             The logits are taken for probabilities, as for squared errors: softmax makes probabilities of them.
 
+        softmax-twice: excess = p - F => q = p.softmax(1) - F
+            + len(V))  # => len(V)); excess = p * (q - (p * q).sum(1, keepdim=True))  #
+            The softmax is taken twice, as when F.cross_entropy is given probabilities: it wants the logits.
+
         softmax-overflows: (features @ V.T + c).softmax(1) => (features @ V.T + c).exp()
             + excess = => p = p / p.sum(1, keepdim=True); excess =
             exp overflows at large logits and gives NaN: subtract the largest logit first, as torch.softmax does.
@@ -612,6 +619,11 @@ STEP = Exercise(
 
         c-not-learned: c - lr * excess.mean(0) => c
             c stays as it is: it is learned like V, as if by a feature that is always 1.
+
+        c-behind-v: return V => V = V
+            + / len(labels), c => / len(labels); p = (features @ V.T + c).softmax(1); return V, c
+            + excess.mean(0) => (p - F.one_hot(labels, len(V))).mean(0)
+            c moves by the gradient at the new V: both gradients are taken before either moves.
 
         only-the-true-class: p - F.one_hot(labels, len(V)) => (p - 1) * F.one_hot(labels, len(V))
             Only the row of the true class moves: the others must go down by their probabilities.
