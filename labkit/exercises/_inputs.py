@@ -1,4 +1,4 @@
-"""Inputs that the exercises of several lessons try a function on."""
+"""What the probes of several modules are made of."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def gradient(function: Callable, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """The gradient, with respect to each input, of what `function` returns, weighed by fixed numbers."""
-    leaves = [given.clone().requires_grad_() for given in inputs]
-    returned = function(*(leaf * 1 for leaf in leaves))  # no leaves: a change in place is not this probe's concern
+def gradient(function: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """The gradient of what the function returns, if that is no scalar weighed by fixed numbers; one for each input."""
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    returned = function(*(leaf * 1 for leaf in leaves))
     weights = normal(*returned.shape, seed=9) if returned.ndim else torch.ones(())
-    return torch.autograd.grad((returned * weights).sum(), leaves)
+    found = torch.autograd.grad((returned * weights).sum(), leaves, allow_unused=True, materialize_grads=True)
+    return found if len(found) > 1 else found[0]

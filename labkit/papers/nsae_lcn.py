@@ -279,6 +279,40 @@ def convolution_features(signal: Tensor, W: Tensor, stride: int | None = None) -
     return h.mean(-1).reshape(*signal.shape[:-1], len(W))
 
 
+def lcn_features(signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride: int | None = None) -> Tensor:
+    """The whole way from a raw signal to its features, (..., N), (N_1, N_in) -> (..., N_1).
+
+    The signal is standardized as a whole, cut into segments x_j, each of them whitened with the fitted mean (N_in,) and
+    matrix (N_in, N_in), and then f = 1/J sum_j max(0, W white_j), see `local_features`. So any unit and offset of the
+    signal give the same f. Raises ValueError as `standardize` and `local_features` do, and for a whitening of another
+    width than W. (Standardizing and whitening are our choices; the rest is the paper's local and feature layer.)
+    """
+    _require_matrix(W, "W")
+    width = W.shape[1]
+    if mean.shape != (width,) or matrix.shape != (width, width):
+        raise ValueError(f"a whitening of shapes {_shape(mean)} and {_shape(matrix)} does not fit W {_shape(W)}")
+    segments = segment(standardize(signal), width, stride)  # (..., J, N_in)
+    return torch.relu(Whitening(mean, matrix)(segments) @ W.T).mean(-2)
+
+
+def lcn_step(features: Tensor, labels: Tensor, V: Tensor, c: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """V and c after one step of gradient descent on the mean cross-entropy of softmax(V f + c); W stays as it is.
+
+    features f (B, N_1), labels (B,) whole numbers, V (classes, N_1), c (classes,) -> the same two shapes. With the
+    probabilities p (B, classes), the gradient with respect to the logits of signal b is (p_b - onehot_b) / B, and hence
+    (p - onehot)^T f / B with respect to V. (Paper: output layer. Plain gradient descent is our choice.) Raises
+    ValueError for shapes that do not fit, labels that are no classes, or features that are not finite.
+    """
+    _require_matrix(features, "features")
+    if V.dim() != 2 or features.shape[1] != V.shape[1] or c.shape != V.shape[:1] or labels.shape != features.shape[:1]:
+        shapes = ", ".join(map(_shape, (features, labels, V, c)))
+        raise ValueError(f"expected features (B, N_1), labels (B,), V (classes, N_1) and c (classes,), got {shapes}")
+    if labels.is_floating_point() or not ((labels >= 0) & (labels < len(V))).all():
+        raise ValueError(f"labels must be whole numbers from 0 to {len(V) - 1}, got {labels.tolist()[:5]} ...")
+    excess = torch.softmax(features @ V.T + c, dim=-1) - F.one_hot(labels.long(), len(V))  # (B, classes)
+    return V - lr * excess.T @ features / len(features), c - lr * excess.mean(0)
+
+
 class LocalConnectionNetwork(nn.Module):
     """logits = V f + c, with f the mean over all segments of what a trained autoencoder's encoder says to each.
 

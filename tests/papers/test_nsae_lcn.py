@@ -20,6 +20,8 @@ from labkit.papers.nsae_lcn import (
     code_strips,
     convolution_features,
     draw_segments,
+    lcn_features,
+    lcn_step,
     local_features,
     normalize_rows,
     nsae_cost,
@@ -387,11 +389,12 @@ def test_the_rows_of_the_usual_sparse_autoencoder_are_alike_and_those_of_the_nsa
         (lambda W, x: nsae_cost(W, x, 0.3, 0.7), (normal(3, 4), normal(5, 4, seed=1))),
         (lambda x, W: local_features(x, W, 2), (normal(2, 11), normal(3, 4, seed=1))),
         (lambda x, W: convolution_features(x, W, 2), (normal(2, 11), normal(3, 4, seed=1))),
+        (lambda x, W: lcn_features(x, W, *zca_whitening(normal(20, 4, seed=2)), 3), (normal(2, 11), normal(3, 4))),
         (row_similarity, (normal(4, 5),)),
         (normalize_rows, (normal(4, 5),)),
         (standardize, (normal(2, 7),)),
     ],
-    ids=["penalty", "cost", "local", "convolution", "similarity", "row norm", "standardize"],
+    ids=["penalty", "cost", "local", "convolution", "lcn", "similarity", "row norm", "standardize"],
 )
 def test_the_gradient_is_that_of_finite_differences(function: Callable, inputs: tuple[Tensor, ...]) -> None:
     assert torch.autograd.gradcheck(function, [tensor.clone().requires_grad_() for tensor in inputs])
@@ -519,6 +522,40 @@ def test_training_the_output_layer_alone_tells_two_waves_apart_and_leaves_w_as_i
     assert torch.equal(model.weight, W)
 
 
+def test_lcn_features_are_the_mean_over_whitened_segments_of_the_standardized_signal_taken_one_by_one() -> None:
+    signals, W = 5 + 3 * normal(2, 13), normal(3, 4, seed=1)
+    mean, matrix = zca_whitening(normal(50, 4, seed=2))
+    for signal, found in zip(signals, lcn_features(signals, W, mean, matrix, 3), strict=True):
+        z = (signal.numpy() - signal.numpy().mean()) / signal.numpy().std()
+        codes = [W.numpy() @ ((z[a : a + 4] - mean.numpy()) @ matrix.numpy()) for a in (0, 3, 6, 9)]
+        torch.testing.assert_close(found, torch.from_numpy(sum(code.clip(min=0) for code in codes) / 4))
+
+
+def test_lcn_features_are_those_of_the_network_on_standardized_signals() -> None:
+    model, whitening, signals = autoencoder(4, 6), zca_whitening(normal(50, 4)), 7 + normal(3, 20, seed=1)
+    network = LocalConnectionNetwork(model, 2, stride=2, whitening=whitening)
+    found = lcn_features(signals, model.weight, *whitening, 2)
+    torch.testing.assert_close(found, network.features(standardize(signals)))
+    torch.testing.assert_close(lcn_features(100 * signals - 3, model.weight, *whitening, 2), found)
+
+
+def test_the_first_step_from_0_has_the_value_worked_out_by_hand() -> None:
+    # Both classes have probability 1/2: the true one is raised by lr / 2 times the features, the other lowered.
+    V, c = lcn_step(torch.tensor([[1.0, 2.0]]), torch.tensor([1]), torch.zeros(2, 2), torch.zeros(2), lr=0.1)
+    torch.testing.assert_close(V, torch.tensor([[-0.05, -0.10], [0.05, 0.10]]))
+    torch.testing.assert_close(c, torch.tensor([-0.05, 0.05]))
+
+
+def test_a_step_of_the_output_layer_is_that_of_torchs_gradient_descent_on_the_cross_entropy() -> None:
+    features, labels = normal(7, 5), torch.tensor([2, 0, 1, 1, 2, 2, 0])
+    layer = torch.nn.Linear(5, 3).double()
+    V, c = lcn_step(features, labels, layer.weight.detach().clone(), layer.bias.detach().clone(), lr=0.3)
+    torch.nn.functional.cross_entropy(layer(features), labels).backward()
+    torch.optim.SGD(layer.parameters(), lr=0.3).step()
+    torch.testing.assert_close(V, layer.weight.detach())
+    torch.testing.assert_close(c, layer.bias.detach())
+
+
 # ---- how different the rows are -------------------------------------------------------------------------------------
 
 
@@ -642,6 +679,14 @@ NAN = torch.tensor([[1.0, math.nan], [0.0, 1.0]])
         (lambda: local_features(torch.zeros(5), torch.zeros(3)), r"W must be a matrix, got shape \(3,\)"),
         (lambda: convolution_features(torch.zeros(5), torch.zeros(3, 6)), "segments of 6 points cannot be cut from 5"),
         (lambda: convolution_features(torch.zeros(5), torch.zeros(3, 2), 0), "the stride must be at least 1 point"),
+        (lambda: lcn_features(torch.ones(5), torch.eye(2), torch.zeros(3), torch.eye(3)), "does not fit W"),
+        (lambda: lcn_features(torch.ones(5), torch.ones(3, 6), torch.zeros(6), torch.eye(6)), "cannot be cut from 5"),
+        (lambda: lcn_step(NAN, torch.zeros(2, dtype=int), torch.eye(2), torch.zeros(2), 0.1), "features holds NaN"),
+        (lambda: lcn_step(torch.eye(2), torch.zeros(2), torch.eye(2), torch.zeros(2), 0.1), "whole numbers"),
+        (lambda: lcn_step(torch.eye(2), torch.tensor([0, 2]), torch.eye(2), torch.zeros(2), 0.1), "from 0 to 1"),
+        (lambda: lcn_step(torch.eye(2), torch.tensor([0]), torch.eye(2), torch.zeros(2), 0.1), "expected features"),
+        (lambda: lcn_step(torch.eye(2), torch.tensor([0, 1]), torch.eye(3), torch.zeros(3), 0.1), "expected features"),
+        (lambda: lcn_step(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), torch.zeros(3), 0.1), "expected features"),
         (lambda: LocalConnectionNetwork(autoencoder(2, 2), 1), "at least two classes are needed to tell apart, got 1"),
         (lambda: LocalConnectionNetwork(autoencoder(6, 2), 3)(torch.zeros(2, 5)), "segments of 6 points cannot be cut"),
         (lambda: row_similarity(torch.ones(1, 4)), "two rows or more that are not zero are needed to compare, got 1"),
