@@ -177,8 +177,8 @@ def self_routing(
     (I, C, B, D), for their votes u_i W_ij; all are shared by the windows. `SelfRouting2d` finds the same without making
     the votes. Raises ValueError for parameters or maps of other shapes. Hahn et al. (2019), section 3.
     """
-    A, (votes, C, B, D) = a.shape[1], weight.shape
-    if kernel**2 * A != votes or route.shape != (votes, C, B) or bias.shape != (votes, 1, B):
+    A, (lower, C, B, D) = a.shape[1], weight.shape
+    if kernel**2 * A != lower or route.shape != (lower, C, B) or bias.shape != (lower, 1, B):
         raise ValueError(
             f"{A} capsules at {kernel} x {kernel} places need parameters for {kernel**2 * A}, of one size: got route "
             f"{tuple(route.shape)}, bias {tuple(bias.shape)} and weight {tuple(weight.shape)}"

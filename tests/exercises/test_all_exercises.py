@@ -20,7 +20,9 @@ from labkit.checks.sandbox import observe, random_states_kept
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
-    for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
+    if not topic.startswith("_")
+    for module in [importlib.import_module(f"labkit.exercises.{topic}")]
+    for exercise in [*module.EXERCISES, *getattr(module, "MORE", ())]
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
     name: answers
