@@ -270,7 +270,7 @@ def distill_step(
     and `logits` (N, K). The student is put into training mode, and its gradient is the caller's to take; the teacher is
     put into evaluation mode, so that it answers as it was trained, and asked without a graph. Losses of weight 0 are
     left out. Raises ValueError unless kd lies between 0 and 1 and no other weight is negative, for a hint without
-    regressor, and as the losses do. Hinton et al. (2015), section 2; Romero et al. (2015); Park et al. (2019), section 3.
+    regressor, and as the losses do. Hinton et al. (2015), section 2; Romero et al. (2015); Park et al. (2019).
     """
     if not 0 <= kd <= 1 or not min(hint, distance, angle) >= 0:
         raise ValueError(f"kd must lie in 0 to 1, other weights be at least 0, got {kd} and {hint, distance, angle}")
