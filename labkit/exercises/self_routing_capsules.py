@@ -788,4 +788,315 @@ ATTACK = Exercise(
     differentiable=False,
 )
 
+# ---- EM routing -----------------------------------------------------------------------------------------------------
+
+
+def em_routing(votes: Tensor, a: Tensor, beta_u: Tensor, beta_a: Tensor, rounds: int = 3) -> tuple[Tensor, Tensor]:
+    r = torch.ones_like(votes[..., 0])  # how much of lower capsule i belongs to upper capsule j, (M, B, I)
+    for t in range(1, rounds + 1):
+        w = r * a[:, None]  # M-step
+        total = w.sum(2)  # (M, B)
+        share = (w / total.clamp(min=1e-12)[..., None])[..., None]  # (M, B, I, 1)
+        mean = (share * votes).sum(2, keepdim=True)  # (M, B, 1, D)
+        squares = (votes - mean).square()
+        variance = (share * squares).sum(2, keepdim=True) + 1e-8
+        log_sigma = 0.5 * variance.squeeze(2).log()  # (M, B, D)
+        cost = (beta_u[:, None] + log_sigma).sum(2) * total
+        up = torch.sigmoid(0.01 * (1 - 0.95**t) * (beta_a - cost))
+        log_density = -0.5 * (squares / variance + (2 * math.pi * variance).log()).sum(3)  # E-step, (M, B, I)
+        r = (up.log()[..., None] + log_density).softmax(1)
+    return up, mean.squeeze(2)
+
+
+def _heard() -> tuple[Tensor, ...]:
+    """Votes of 6 lower capsules for 3 upper ones at 2 windows, with large betas: the inverse temperature is small."""
+    return 2 * normal(2, 3, 6, 4), _uniform(2, 6, seed=1), 20 * normal(3, seed=2), 500 * normal(3, seed=3)
+
+
+def _one_number(*votes: float) -> Tensor:
+    return torch.tensor(votes)[None, None, :, None]
+
+
+def _far_from_all() -> Tensor:
+    """A vote of a capsule that is hardly active, which no Gaussian can explain."""
+    votes = normal(1, 2, 5, 4)
+    votes[:, :, 0] += 300
+    return votes
+
+
+EM = Exercise(
+    name="em_routing",
+    reference=paper.em_routing,
+    probes=(
+        Probe(
+            "votes 1 and 4 for one upper capsule, a = (2, 1), beta_u = 1, beta_a = 1000, 1 round",
+            lambda f: f(_one_number(1.0, 4.0), torch.tensor([[2.0, 1.0]]), torch.ones(1), 1000 * torch.ones(1), 1),
+        ),
+        Probe("1 round, 2 windows, 3 upper and 6 lower capsules", lambda f: f(*_heard(), 1)),
+        Probe("2 rounds, 2 windows, 3 upper and 6 lower capsules", lambda f: f(*_heard(), 2)),
+        Probe("3 rounds, the default, 2 windows, 3 upper and 6 lower capsules", lambda f: f(*_heard())),
+        Probe("rounds = 5, 2 windows, 3 upper and 6 lower capsules", lambda f: f(*_heard(), rounds=5)),
+        Probe(
+            "two windows, in one of which nothing is active",
+            lambda f: f(_heard()[0], _heard()[1] * torch.tensor([[1.0], [0.0]]), *_heard()[2:]),
+        ),
+        Probe(
+            "all votes for an upper capsule alike, so that their variance is the 1e-8 that is added",
+            lambda f: f(_one_number(2.0, 2.0, 2.0, 2.0), torch.ones(1, 4), torch.ones(1), torch.ones(1)),
+        ),
+        Probe(
+            "a vote 300 away from all others, of a capsule with a = 1e-6",
+            lambda f: f(_far_from_all(), torch.tensor([[1e-6, 1.0, 1.0, 1.0, 1.0]]), torch.zeros(2), torch.zeros(2)),
+        ),
+        Probe(
+            "the gradient of the poses with respect to the votes and of the activations with respect to the betas",
+            lambda f: (
+                gradient(lambda votes: f(votes, *_heard()[1:])[1], _heard()[0]),
+                *gradient(lambda *betas: f(*_heard()[:2], *betas)[0], *_heard()[2:]),
+            ),
+            rtol=1e-3,
+        ),
+    ),
+    hints=(
+        "Each upper capsule is a Gaussian. Whose votes is it fitted to, and who decides afterwards which votes are its"
+        " own?",
+        "Each round: w = r * a[:, None]; the mean and the variance of the votes over i, weighted by w / w.sum(2), with"
+        " 1e-8 added; cost = sum over h of (beta_u + log sigma), times w.sum(2); up = sigmoid(0.01 (1 - 0.95^t)"
+        " (beta_a - cost)). Then r is the softmax over j, axis 1, of log up + the log-density of each vote: sum over"
+        " h of -(vote - mean)^2 / (2 sigma^2) - log(2 pi sigma^2) / 2.",
+        skeleton(
+            em_routing,
+            "r * a[:, None]",
+            "(share * squares).sum(2, keepdim=True) + 1e-8",
+            "(beta_u[:, None] + log_sigma).sum(2)",
+            "beta_a - cost",
+            "squares / variance + (2 * math.pi * variance).log()",
+            "up.log()[..., None] + log_density",
+        ),
+    ),
+    mistakes=mistakes(
+        em_routing,
+        """
+        softmax-over-lower-capsules: .softmax(1) => .softmax(2)
+            The assignments of one upper capsule add up to 1: those of each lower capsule should, over the upper ones j
+            that compete for it, axis 1.
+
+        first-assignments-are-shares: torch.ones_like(votes[..., 0]) => torch.zeros_like(votes[..., 0]).softmax(1)
+            Assignments begin at 1 / B, as the paper prints it: here they begin at 1, as in the authors' code, which
+            makes the cost of the first round B times as large.
+
+        activations-forgotten: r * a[:, None] => r
+            A capsule that is not active counts as much as one that is: weigh each assignment by a_i.
+
+        weights-not-normalized: (w / total.clamp(min=1e-12)[..., None])[..., None] => w[..., None]
+            Mean and variance are sums: divide the weights by their own sum over i first.
+
+        plain-variance: (share * squares).sum(2, keepdim=True) => squares.mean(2, keepdim=True)
+            The variance counts all votes alike: weigh the squared differences as you weigh the votes for the mean.
+
+        variance-instead-of-deviation: 0.5 * variance.squeeze(2).log() => variance.squeeze(2).log()
+            The cost has log sigma^2, which is twice as much: log sigma is half of the logarithm of the variance.
+
+        beta-u-once: (beta_u[:, None] + log_sigma).sum(2) => (beta_u + log_sigma.sum(2))
+            beta_u is counted once, but it belongs to each dimension of the pose: add it before the sum over h.
+
+        cost-of-a-mean-vote: .sum(2) * total => .sum(2)
+            The cost does not grow with the votes: multiply by the sum of the weights.
+
+        cost-counts-for-the-capsule: beta_a - cost => beta_a + cost
+            The cost makes a capsule more active: votes that lie far apart must make it less so, beta_a - cost.
+
+        temperature-of-the-round-before: range(1, rounds + 1) => range(rounds)
+            Rounds are counted from 0, so that the inverse temperature lags behind: t is 1 in the first.
+
+        temperature-fixed: 0.01 * (1 - 0.95**t) => 0.01
+            The inverse temperature is the same in all rounds: it grows as 0.01 (1 - 0.95^t).
+
+        density-without-its-factor: squares / variance + (2 * math.pi * variance).log() => squares / variance
+            The density lacks its factor 1 / sqrt(2 pi sigma^2), so that wide Gaussians explain every vote best:
+            subtract log(2 pi sigma^2) / 2.
+
+        divided-by-the-deviation: squares / variance + => squares / variance.sqrt() +
+            The squared distances are divided by sigma: a Gaussian has sigma^2 there, the variance.
+
+        activations-above-ignored: up.log()[..., None] + log_density => log_density
+            A vote goes where its density is largest, whether that capsule is active or not: multiply by its
+            activation, which adds log a_j here.
+
+        activation-without-logarithm: up.log() => up
+            The activation is added to a logarithm of densities: add its own logarithm.
+
+        densities-underflow: (up.log()[..., None] + log_density).softmax(1) => up[..., None] * log_density.exp()
+          + w = r * a[:, None] => w = r / (r.sum(1, keepdim=True) if t > 1 else 1) * a[:, None]
+            The density of a vote far from all means is too small for a float, and becomes 0 under every Gaussian: stay
+            with logarithms, softmax of log a_j + the log-density.
+
+        one-round-too-few: range(1, rounds + 1) => range(1, rounds)
+            There is one round too few, and with 1 round none at all: t runs from 1 to `rounds`.
+
+        nan-where-nothing-is-active: .clamp(min=1e-12) =>
+            A window without any activity gives 0 / 0, NaN: keep the sum of the weights off 0, as with clamp(min=1e-12).
+        """,
+    ),
+    answer=em_routing,
+    minutes=20,
+    difficulty=3,
+    importance=2,
+    level="stretch",
+)
+
+
+# ---- a whole layer --------------------------------------------------------------------------------------------------
+
+
+def self_routing(
+    a: Tensor,
+    u: Tensor,
+    route: Tensor,
+    bias: Tensor,
+    weight: Tensor,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+) -> tuple[Tensor, Tensor]:
+    N, A, H, _ = a.shape
+
+    def windows(maps: Tensor) -> Tensor:  # what each lower capsule says at each place: (k*k*A, N * L, size)
+        cut = F.unfold(maps, kernel, padding=padding, stride=stride)  # (N, A * size * k*k, L)
+        cut = cut.view(N, A, -1, kernel**2, cut.shape[2])  # (N, A, size, k*k, L)
+        return cut.permute(3, 1, 0, 4, 2).flatten(2, 3).flatten(0, 1)
+
+    active, poses = windows(a), windows(u)  # (I, M, 1), (I, M, C)
+    c = routing_coefficients(poses, route, bias)  # (I, M, B)
+    votes = torch.einsum("imc,icbd->imbd", poses, weight)
+    up, pose = routed_activations(c, active), pose_average(votes, c * active)  # (M, B), (M, B, D)
+    h = (H + 2 * padding - kernel) // stride + 1  # rows of the upper maps
+    up, pose = (rows.unflatten(0, (N, h, -1)) for rows in (up, pose.flatten(1)))  # (N, h, w, channels)
+    return up.permute(0, 3, 1, 2), pose.permute(0, 3, 1, 2)
+
+
+def _layer(A: int, B: int, C: int, D: int, H: int, W: int, kernel: int = 1) -> tuple[Tensor, ...]:
+    """Two images' activations and poses, route, bias, weight."""
+    lower = kernel**2 * A
+    maps = _uniform(2, A, H, W), normal(2, A * C, H, W, seed=1)
+    return *maps, normal(lower, C, B, seed=2), normal(lower, 1, B, seed=3), normal(lower, C, B, D, seed=4)
+
+
+def _silent_corner() -> tuple[Tensor, ...]:
+    """Nothing is active in the first of four windows."""
+    a, *others = _layer(2, 3, 2, 2, 4, 4, kernel=2)
+    a[:, :, :2, :2] = 0.0
+    return a, *others
+
+
+def _gradient_of_parameters(f: Callable) -> tuple[Tensor, ...]:
+    a, u, route, bias, weight = _layer(2, 3, 2, 2, 4, 4, 2)
+    return gradient(lambda route, weight: f(a, u, route, bias, weight, 2, 2)[1], route, weight)
+
+
+SELF_ROUTING = Exercise(
+    name="self_routing",
+    reference=paper.self_routing,
+    probes=(
+        Probe(
+            "one place, one type of capsule with a = 1 and the pose 1, route (0, ln 3), matrices 2 and 5, kernel 1",
+            lambda f: f(
+                torch.ones(1, 1, 1, 1),
+                torch.ones(1, 1, 1, 1),
+                torch.tensor([[[0.0, math.log(3)]]]),
+                torch.zeros(1, 1, 2),
+                torch.tensor([[[[2.0], [5.0]]]]),
+                1,
+            ),
+        ),
+        Probe("2 images of 3 x 3, kernel 1, A = B = C = D = 2", lambda f: f(*_layer(2, 2, 2, 2, 3, 3), 1)),
+        Probe("2 images of 3 x 3, kernel 3: a single window", lambda f: f(*_layer(2, 2, 2, 2, 3, 3, 3), 3)),
+        Probe("kernel 2, stride not given, maps of 4 x 4", lambda f: f(*_layer(2, 3, 4, 5, 4, 4, 2), 2)),
+        Probe("kernel 2, stride 2, maps of 8 x 4, not square", lambda f: f(*_layer(3, 2, 2, 4, 8, 4, 2), 2, 2)),
+        Probe(
+            "kernel 3, stride 2, padding 1, maps of 5 x 5", lambda f: f(*_layer(2, 3, 2, 2, 5, 5, 3), 3, 2, padding=1)
+        ),
+        Probe("kernel 2, stride 2, nothing is active in one of the windows", lambda f: f(*_silent_corner(), 2, 2)),
+        Probe("the gradient of the poses above with respect to route and weight", _gradient_of_parameters),
+    ),
+    hints=(
+        "Which lower capsules does one upper capsule hear, and in which order do their matrices lie? From there on you"
+        " have written everything already.",
+        "F.unfold(maps, kernel, padding=padding, stride=stride) gives (N, A * size * k*k, L): view it as (N, A, size,"
+        " k*k, L) and permute to (k*k, A, N, L, size), so that (k*k*A, N * L, size) is left to flatten. The votes are"
+        ' torch.einsum("imc,icbd->imbd", poses, weight), their weights c * a. What comes out has N * L rows, which'
+        " become (N, h, w) again, then the channels go to axis 1.",
+        skeleton(
+            self_routing,
+            "cut.view(N, A, -1, kernel**2, cut.shape[2])",
+            "permute(3, 1, 0, 4, 2)",
+            'torch.einsum("imc,icbd->imbd", poses, weight)',
+            "routed_activations(c, active), pose_average(votes, c * active)",
+            "(H + 2 * padding - kernel) // stride + 1",
+        ),
+    ),
+    mistakes=mistakes(
+        self_routing,
+        """
+        types-before-places: permute(3, 1, 0, 4, 2) => permute(1, 3, 0, 4, 2)
+            The capsules of a window are counted type by type: their parameters lie place by place, i = place * A +
+            type.
+
+        numbers-before-types: cut.view(N, A, -1, => cut.view(N, -1, A,
+          + permute(3, 1, 0, 4, 2) => permute(3, 2, 0, 4, 1)
+            The channels are read as if the first numbers of all capsules came first: the C numbers of one capsule lie
+            one behind the other.
+
+        images-mixed-up: permute(3, 1, 0, 4, 2) => permute(3, 1, 4, 0, 2)
+            Windows are counted before images, so that the rows go to other images in the end: M runs over the images
+            first, and over the windows of each.
+
+        one-matrix-for-the-window: poses, weight) => poses, weight[:A].repeat(kernel**2, 1, 1, 1))
+            All places of a window use the matrices of its first place: each place has its own, only windows share.
+
+        upper-and-pose-exchanged: pose.flatten(1) => pose.transpose(1, 2).flatten(1)
+            The channels above have the first numbers of all capsules first: put the D numbers of a capsule one behind
+            the other.
+
+        routing-without-activity: c * active) => c)
+            The votes are weighed by the coefficients alone, so that a silent capsule is heard: the weights are
+            c_ij a_i.
+
+        activity-without-routing: c * active) => active.expand_as(c))
+            The votes are weighed by the activations alone, so that nothing is routed: the weights are c_ij a_i.
+
+        sum-instead-of-average: pose_average(votes, c * active) => ((c * active)[..., None] * votes).sum(0)
+            The weighted votes are summed: divide by the sum of their weights, as pose_average does.
+
+        activity-not-divided: routed_activations(c, active) => (c * active).sum(0)
+            The activations above are sums, which may be larger than 1: divide by the sum of the a_i of the window.
+
+        bias-forgotten: route, bias) => route, torch.zeros_like(bias))
+            The bias of the gates is not passed on.
+
+        stride-ignored: stride=stride => stride=1
+          + // stride + 1 => + 1
+            The windows lie one place apart whatever the stride: pass it on to F.unfold.
+
+        padding-ignored: padding=padding, =>
+          + H + 2 * padding - kernel => H - kernel
+            The maps are not padded: pass `padding` on to F.unfold.
+
+        square-maps-only: (H + 2 * padding - kernel) // stride + 1 => math.isqrt(up.shape[0] // N)
+            The number of rows is the root of the number of windows, as in the authors' code: that is so in square maps
+            alone, count the rows from H.
+
+        rows-and-columns-exchanged: up.permute(0, 3, 1, 2) => up.permute(0, 3, 2, 1)
+          + pose.permute(0, 3, 1, 2) => pose.permute(0, 3, 2, 1)
+            The maps above are turned, columns for rows: only the channels move, from the last axis to axis 1.
+        """,
+    ),
+    answer=self_routing,
+    minutes=20,
+    difficulty=3,
+    importance=3,
+    level="stretch",
+)
+
 EXERCISES = (SQUASH, DYNAMIC, MARGIN, COEFFICIENTS, ACTIVATIONS, AVERAGE, ATTACK)
+MORE = (EM, SELF_ROUTING)  # that the checks know and the lesson does not hold yet
