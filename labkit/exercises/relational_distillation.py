@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit.checks.edits import mistakes, skeleton
 from labkit.checks.exercise import Exercise, Probe
 from labkit.exercises._inputs import gradient, normal
 from labkit.papers import relational_distillation as paper
+from labkit.papers.relational_distillation import hint_loss
 
 
 def _finite(x: Tensor) -> str:
@@ -869,4 +871,308 @@ RECALL = Exercise(
     differentiable=False,
 )
 
+# ---- RKD of angles --------------------------------------------------------------------------------------------------
+
+
+def rkd_angle_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = False) -> Tensor:
+    N = len(student)
+    found, wanted = (angle_potential(x) for x in (student, teacher.detach()))
+    if valid_only:  # without the cosine of an arrow with itself
+        found, wanted = (psi * (1 - torch.eye(N).to(psi)) for psi in (found, wanted))
+    triplets = N * (N - 1) * (N - 2) if valid_only else N**3
+    return F.smooth_l1_loss(found, wanted, reduction="sum") / triplets
+
+
+def _blunt_for_sharp() -> tuple[Tensor, Tensor]:
+    """On a line: where the student's middle image stands between the others, the teacher's stands beside them."""
+    return torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [2.0], [1.0]])
+
+
+RKD_ANGLE = Exercise(
+    name="rkd_angle_loss",
+    reference=paper.rkd_angle_loss,
+    probes=(
+        Probe(
+            "triangles, student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4)",
+            lambda f: f(_right_triangle(), _triangle()),
+            atol=1e-7,
+        ),
+        Probe(
+            "student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4), valid_only=True",
+            lambda f: f(_right_triangle(), _triangle(), valid_only=True),
+            atol=1e-7,
+        ),
+        Probe("6 images, embeddings of 3 and of 5 numbers", lambda f: f(*_embeddings()), atol=1e-7),
+        Probe(
+            "6 images, embeddings of 3 and of 5 numbers, valid_only=True",
+            lambda f: f(*_embeddings(), valid_only=True),
+            atol=1e-7,
+        ),
+        Probe("student = 7 * teacher + 3: no loss", lambda f: f(7 * _embeddings()[1] + 3, _embeddings()[1])),
+        Probe("student 0, 1, 2 and teacher 0, 2, 1 on a line: cosines differ by 2", lambda f: f(*_blunt_for_sharp())),
+        Probe(
+            "a student two of whose embeddings coincide, valid_only=True",
+            lambda f: f(_coinciding(), normal(4, 5), valid_only=True),
+        ),
+        Probe(
+            "the gradient with respect to the student",
+            lambda f: gradient(lambda x: f(x, _embeddings()[1]), _embeddings()[0]),
+            rtol=1e-3,
+            atol=1e-6,
+        ),
+        Probe(
+            "a student that has collapsed, all embeddings alike, loss and gradient", _loss_and_gradient_when_collapsed
+        ),
+        Probe("who learns", _reaches_the_teacher),
+    ),
+    hints=(
+        "Angles need no unit: what is left to do after angle_potential, and how many triplets are there?",
+        "psi is angle_potential of the student and of the teacher, who is a constant. Sum F.smooth_l1_loss over all"
+        " entries, divide by N^3. With valid_only, entries in which an image stands twice must add nothing: those with"
+        " the vertex are 0 in both already, those with i = k lie on the diagonal of the last two axes; then divide by"
+        " N (N - 1) (N - 2).",
+        skeleton(
+            rkd_angle_loss,
+            "teacher.detach()",
+            "psi * (1 - torch.eye(N).to(psi))",
+            "N * (N - 1) * (N - 2) if valid_only else N**3",
+        ),
+    ),
+    mistakes=mistakes(
+        rkd_angle_loss,
+        """
+        radians: angle_potential(x) => angle_potential(x).clamp(-1, 1).acos()
+            The angles themselves are compared: RKD compares their cosines, leave out acos.
+
+        distances-instead-of-angles: angle_potential(x) => pairwise_distances(x)
+            The distances are compared, which is RKD-D: take angle_potential.
+
+        seen-from-the-origin: angle_potential(x) => F.normalize(x) @ F.normalize(x).T
+            The cosines between pairs of embeddings are compared, as seen from the origin: the angle of three images
+            has its vertex at one of them, take angle_potential.
+
+        normalized-embeddings: angle_potential(x) => angle_potential(F.normalize(x))
+            The embeddings are brought to length 1 first, which changes their angles: take them as they are.
+
+        one-vertex-alone: angle_potential(x) => angle_potential(x)[0]
+            Only the angles at the first image are compared: each image is a vertex.
+
+        squares-instead-of-huber: F.smooth_l1_loss(found, wanted, reduction="sum") => (found - wanted).square().sum()
+            The differences are squared: the Huber loss takes half the square up to 1, and |difference| - 1/2 beyond.
+
+        half-squares-everywhere: F.smooth_l1_loss(found, wanted, reduction="sum") => (found - wanted).square().sum() / 2
+            Half the square is right up to a difference of 1: cosines may differ by 2, and beyond 1 the Huber loss goes
+            on straight, |difference| - 1/2.
+
+        absolute-differences: F.smooth_l1_loss(found, wanted, reduction="sum") => (found - wanted).abs().sum()
+            The differences are taken absolute: the Huber loss takes half their square up to 1, F.smooth_l1_loss.
+
+        sum: / triplets =>
+            The loss is summed, so that it grows with the cube of the batch: divide by the number of triplets.
+
+        mean-over-pairs: N * (N - 1) * (N - 2) if valid_only else N**3 => N * (N - 1) if valid_only else N**2
+            The sum is divided by the number of pairs, as for distances: angles have three ends, so divide by N^3, or
+            by N (N - 1) (N - 2).
+
+        each-angle-once: found, wanted, reduction => found.triu(), wanted.triu(), reduction
+            Each angle is counted once, but divided as if it were counted twice: add both (j, i, k) and (j, k, i).
+
+        valid-only-ignored: N * (N - 1) * (N - 2) if valid_only else N**3 => N**3
+            valid_only changes the mean, too: divide by the N (N - 1) (N - 2) triplets of different images.
+
+        always-valid-only: N * (N - 1) * (N - 2) if valid_only else N**3 => N * (N - 1) * (N - 2)
+            The mean is always over triplets of different images: published is the one over all N^3 entries, unless
+            valid_only.
+
+        arrow-with-itself-left-in: if valid_only: => if False:
+            With valid_only the cosines of an arrow with itself are still compared. They are 1 on both sides but where
+            two images of one side coincide: put 0 there, on the diagonal of the last two axes.
+
+        teacher-learns: teacher.detach() => teacher
+            The values are right, but a gradient flows into the teacher, which would learn from its student: use
+            teacher.detach().
+        """,
+    ),
+    answer=rkd_angle_loss,
+    minutes=10,
+    difficulty=2,
+    importance=3,
+    level="stretch",
+)
+
+
+# ---- one step of training -------------------------------------------------------------------------------------------
+
+
+def distill_step(
+    student: nn.Module,
+    teacher: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    regressor: nn.Module | None = None,
+    temperature: float = 4.0,
+    kd: float = 0.0,
+    hint: float = 0.0,
+    distance: float = 0.0,
+    angle: float = 0.0,
+) -> Tensor:
+    student.train()
+    teacher.eval()
+    with torch.no_grad():
+        t = teacher(x)
+    s = student(x)
+    loss = (1 - kd) * F.cross_entropy(s.logits, y) + kd * kd_loss(s.logits, t.logits, temperature)
+    if hint:
+        loss = loss + hint * hint_loss(s.maps[0], t.maps[0], regressor)
+    relations = distance * rkd_distance_loss(s.embedding, t.embedding) + angle * rkd_angle_loss(
+        s.embedding, t.embedding
+    )
+    return loss + relations
+
+
+class _Said(NamedTuple):
+    maps: tuple[Tensor, Tensor]
+    embedding: Tensor
+    logits: Tensor
+
+
+class _Net(nn.Module):
+    """Two convolutions, batch normalization, an embedding, logits."""
+
+    def __init__(self, channels: int, d: int) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Sequential(nn.Conv2d(inputs, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+            for inputs in (1, channels)
+        )
+        self.embed, self.head = nn.Linear(channels, d), nn.Linear(d, 3)
+
+    def forward(self, x: Tensor) -> _Said:
+        first = self.first(x)
+        second = self.second(first)
+        embedding = self.embed(second.mean((2, 3)))
+        return _Said((first, second), embedding, self.head(embedding))
+
+
+class _Step:
+    """A step of a student in evaluation mode and a larger teacher in training mode; `weights` are those of the losses.
+
+    Each observation begins with the same random numbers, and so with the same networks.
+    """
+
+    def __init__(self, f: Callable, **weights: float) -> None:
+        self.student, self.teacher, self.regressor = _Net(2, 4).eval(), _Net(3, 5), nn.Conv2d(2, 3, 1)
+        y = torch.tensor([0, 2, 1, 1, 0, 2])
+        self.loss = f(self.student, self.teacher, normal(6, 1, 4, 4), y, regressor=self.regressor, **weights)
+
+    def learners(self) -> str:
+        self.loss.backward()
+        ends = {"the student": self.student, "the teacher": self.teacher, "the regressor": self.regressor}
+        return ", ".join(end for end, net in ends.items() if any(p.grad is not None for p in net.parameters()))
+
+    def gradients(self) -> list[Tensor]:
+        return list(torch.autograd.grad(self.loss, [self.student.first[0].weight, self.student.embed.weight]))
+
+
+def _left_behind(net: _Net) -> str:
+    """What a network tells afterwards: its mode, and how often its batch normalization has seen a batch."""
+    count = int(net.first[1].num_batches_tracked)
+    return f"in {'training' if net.training else 'evaluation'} mode, asked {count} times in training mode"
+
+
+_ALL = {"temperature": 2.0, "kd": 0.9, "hint": 100.0, "distance": 25.0, "angle": 50.0}
+
+STEP = Exercise(
+    name="distill_step",
+    reference=paper.distill_step,
+    probes=(
+        Probe("no weight given: labels alone", lambda f: _Step(f).loss),
+        Probe("kd = 1, temperature not given: the teacher alone", lambda f: _Step(f, kd=1.0).loss),
+        Probe("kd = 0.9, temperature 2", lambda f: _Step(f, kd=0.9, temperature=2.0).loss),
+        Probe("labels and hint = 100", lambda f: _Step(f, hint=100.0).loss),
+        Probe("labels and distance = 25", lambda f: _Step(f, distance=25.0).loss),
+        Probe("labels and angle = 50", lambda f: _Step(f, angle=50.0).loss),
+        Probe("kd = 0.9, temperature 2, hint = 100, distance = 25, angle = 50", lambda f: _Step(f, **_ALL).loss),
+        Probe("the teacher after a step that found it in training mode", lambda f: _left_behind(_Step(f).teacher)),
+        Probe("the student after a step that found it in evaluation mode", lambda f: _left_behind(_Step(f).student)),
+        Probe("who learns, with all losses at once", lambda f: _Step(f, **_ALL).learners()),
+        Probe("the student's gradients, with all losses at once", lambda f: _Step(f, **_ALL).gradients(), rtol=1e-3),
+    ),
+    hints=(
+        "Two networks see the same batch. Which one learns from it, and in which mode does each of them have to be?",
+        "student.train(), teacher.eval(); the teacher is asked under torch.no_grad(), each network once. Then the loss"
+        " is (1 - kd) F.cross_entropy of the student's logits and y, plus kd kd_loss, plus hint hint_loss of the first"
+        " maps if there is a hint, plus distance and angle times the RKD losses of the embeddings.",
+        skeleton(
+            distill_step,
+            "student.train()",
+            "teacher.eval()",
+            "torch.no_grad()",
+            "(1 - kd) * F.cross_entropy(s.logits, y) + kd * kd_loss(s.logits, t.logits, temperature)",
+            "hint_loss(s.maps[0], t.maps[0], regressor)",
+            "rkd_distance_loss(s.embedding, t.embedding)",
+        ),
+    ),
+    mistakes=mistakes(
+        distill_step,
+        """
+        teacher-in-training-mode: teacher.eval() => teacher.train()
+            The teacher is in training mode: its batch normalization then depends on the batch, and changes for good.
+            Call teacher.eval().
+
+        teacher-learns: with torch.no_grad(): => if True:
+            A gradient flows into the teacher, which would learn from its student: ask it under torch.no_grad().
+
+        student-in-evaluation-mode: student.train() => student.eval()
+            The student is in evaluation mode: its batch normalization then uses what it knows, and learns nothing of
+            the batch. Call student.train(), say after its error was measured.
+
+        student-asked-twice: F.cross_entropy(s.logits, y) => F.cross_entropy(student(x).logits, y)
+            The student sees the batch twice, so that batch normalization counts it twice, and dropout would let the
+            losses see different networks: ask it once and use what it said.
+
+        loss-as-a-number: return loss + relations => return (loss + relations).detach()
+            The loss carries no gradient, so that nobody learns: return it as it is, without detach or item.
+
+        labels-at-full-weight: (1 - kd) * F => F
+            The labels keep their full weight beside KD: the two share it, 1 - kd and kd.
+
+        shares-exchanged: (1 - kd) * F => kd * F
+          + kd * kd_loss => (1 - kd) * kd_loss
+            The shares are exchanged: kd is that of the teacher, 1 - kd that of the labels.
+
+        labels-dropped: (1 - kd) * F.cross_entropy(s.logits, y) + kd => kd
+            The labels are not used: they have the share 1 - kd.
+
+        teachers-choice-as-label: F.cross_entropy(s.logits, y) => F.cross_entropy(s.logits, t.logits.argmax(1))
+            The teacher's choice takes the place of the labels: those are y, the teacher speaks through kd_loss.
+
+        student-and-teacher-exchanged: kd_loss(s.logits, t.logits => kd_loss(t.logits, s.logits
+            kd_loss was given the teacher's logits first: the student's come first.
+
+        temperature-not-passed: t.logits, temperature) => t.logits, 4.0)
+            The temperature is always 4: pass on the one that is given.
+
+        hint-at-the-last-maps: s.maps[0], t.maps[0] => s.maps[-1], t.maps[-1]
+            The hint compares the last maps: it is given at the first of `maps`.
+
+        relations-of-logits: rkd_distance_loss(s.embedding, t.embedding) => rkd_distance_loss(s.logits, t.logits)
+          + rkd_angle_loss(s.embedding, t.embedding) => rkd_angle_loss(s.logits, t.logits)
+            The relations are those among logits: RKD compares the embeddings.
+
+        weights-of-rkd-exchanged: distance * rkd_distance_loss => angle * rkd_distance_loss
+          + angle * rkd_angle_loss => distance * rkd_angle_loss
+            The weights of distances and angles are exchanged.
+        """,
+    ),
+    answer=distill_step,
+    minutes=15,
+    difficulty=2,
+    importance=3,
+    level="stretch",
+    changes=("student", "teacher"),
+)
+
 EXERCISES = (KD, ATTENTION, TRANSFER, DISTANCES, RKD_DISTANCE, ANGLES, RECALL)
+MORE = (RKD_ANGLE, STEP)  # that the checks know and the lesson does not hold yet

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from labkit.papers import relational_distillation as paper
+
 # ---- one output at a time -------------------------------------------------------------------------------------------
 
 
@@ -108,6 +110,65 @@ def angles_at_each_vertex(x: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def rkd_angle_by_vertices(student: Tensor, teacher: Tensor, *, valid_only: bool = False) -> Tensor:
+    """One vertex at a time; with valid_only the angles between two different other images."""
+    N, total = len(student), 0
+    for j in range(N):
+        arrows = [F.normalize(x - x[j]) for x in (student, teacher.detach())]
+        costs = F.huber_loss(*(e @ e.T for e in arrows), reduction="none")
+        if valid_only:
+            others = torch.arange(N) != j
+            costs = costs[others][:, others] * (1 - torch.eye(N - 1))
+        total = total + costs.sum()
+    return total / (N * (N - 1) * (N - 2) if valid_only else N**3)
+
+
+def rkd_angle_by_triplets(student: Tensor, teacher: Tensor, *, valid_only: bool = False) -> Tensor:
+    """All triplets in a list."""
+    i, j, k = torch.cartesian_prod(*[torch.arange(len(student))] * 3).unbind(1)
+    if valid_only:
+        different = (i != j) & (j != k) & (k != i)
+        i, j, k = i[different], j[different], k[different]
+    found, wanted = (F.cosine_similarity(x[i] - x[j], x[k] - x[j]) for x in (student, teacher.detach()))
+    return F.smooth_l1_loss(found, wanted)
+
+
+# ---- one step of training -------------------------------------------------------------------------------------------
+
+
+def step_by_a_list_of_terms(
+    student, teacher, x, y, *, regressor=None, temperature=4.0, kd=0.0, hint=0.0, distance=0.0, angle=0.0
+):
+    """The student is asked first, and terms of weight 0 are never computed."""
+    teacher.train(False)
+    student.train(True)
+    maps, embedding, logits = student(x)
+    with torch.no_grad():
+        t = teacher(x)
+    terms = [
+        (1 - kd, lambda: F.nll_loss(logits.log_softmax(1), y)),
+        (kd, lambda: paper.kd_loss(logits, t.logits, temperature)),
+        (hint, lambda: (regressor(maps[0]) - t.maps[0]).square().mean()),
+        (distance, lambda: paper.rkd_distance_loss(embedding, t.embedding)),
+        (angle, lambda: paper.rkd_angle_loss(embedding, t.embedding)),
+    ]
+    return sum((weight * loss() for weight, loss in terms if weight), torch.zeros(()))
+
+
+def step_with_answers_that_are_detached(
+    student, teacher, x, y, *, regressor=None, temperature=4.0, kd=0.0, hint=0.0, distance=0.0, angle=0.0
+):
+    """The teacher's graph is made, and cut off."""
+    t, s = teacher.eval()(x), student.train()(x)
+    loss = F.cross_entropy(s.logits, y) * (1 - kd)
+    loss = loss + kd_by_divergence(s.logits, t.logits.detach(), temperature) * kd
+    if hint > 0:
+        loss = loss + hint * F.mse_loss(regressor(s.maps[0]), t.maps[0].detach())
+    if distance > 0:
+        loss = loss + distance * rkd_distance_by_pairs(s.embedding, t.embedding)
+    return loss + angle * rkd_angle_by_vertices(s.embedding, t.embedding) if angle > 0 else loss
+
+
 # ---- recall ---------------------------------------------------------------------------------------------------------
 
 
@@ -136,5 +197,7 @@ ANSWERS = {
     "pairwise_distances": (distances_by_centred_gram_matrix, distances_by_cdist, distances_by_differences),
     "rkd_distance_loss": (rkd_distance_by_pairs, rkd_distance_by_loop),
     "angle_potential": (angles_by_einsum, angles_at_each_vertex),
+    "rkd_angle_loss": (rkd_angle_by_vertices, rkd_angle_by_triplets),
+    "distill_step": (step_by_a_list_of_terms, step_with_answers_that_are_detached),
     "recall_at_k": (recall_by_two_sorts, recall_by_sorting),
 }
