@@ -734,8 +734,6 @@ ANGLES = Exercise(
     minutes=8,
     difficulty=2,
     importance=3,
-    # Without an arrow a right answer may have any finite gradient, which RKD multiplies by 0: two probes look instead.
-    differentiable=False,
 )
 
 
@@ -1025,10 +1023,9 @@ def distill_step(
     loss = (1 - kd) * F.cross_entropy(s.logits, y) + kd * kd_loss(s.logits, t.logits, temperature)
     if hint:
         loss = loss + hint * hint_loss(s.maps[0], t.maps[0], regressor)
-    relations = distance * rkd_distance_loss(s.embedding, t.embedding) + angle * rkd_angle_loss(
-        s.embedding, t.embedding
-    )
-    return loss + relations
+    loss = loss + distance * rkd_distance_loss(s.embedding, t.embedding)
+    by_angles = rkd_angle_loss(s.embedding, t.embedding)
+    return loss + angle * by_angles
 
 
 class _Said(NamedTuple):
@@ -1132,7 +1129,7 @@ STEP = Exercise(
             The student sees the batch twice, so that batch normalization counts it twice, and dropout would let the
             losses see different networks: ask it once and use what it said.
 
-        loss-as-a-number: return loss + relations => return (loss + relations).detach()
+        loss-as-a-number: return loss + angle * by_angles => return (loss + angle * by_angles).detach()
             The loss carries no gradient, so that nobody learns: return it as it is, without detach or item.
 
         labels-at-full-weight: (1 - kd) * F => F
@@ -1162,7 +1159,7 @@ STEP = Exercise(
             The relations are those among logits: RKD compares the embeddings.
 
         weights-of-rkd-exchanged: distance * rkd_distance_loss => angle * rkd_distance_loss
-          + angle * rkd_angle_loss => distance * rkd_angle_loss
+          + angle * by_angles => distance * by_angles
             The weights of distances and angles are exchanged.
         """,
     ),
