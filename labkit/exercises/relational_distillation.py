@@ -1072,10 +1072,9 @@ class _Step:
         return list(torch.autograd.grad(self.loss, [self.student.first[0].weight, self.student.embed.weight]))
 
 
-def _left_behind(net: _Net) -> str:
-    """What a network tells afterwards: its mode, and how often its batch normalization has seen a batch."""
-    count = int(net.first[1].num_batches_tracked)
-    return f"in {'training' if net.training else 'evaluation'} mode, asked {count} times in training mode"
+def _asked(net: _Net) -> str:
+    """How often its batch normalization has seen a batch to learn from."""
+    return f"asked {int(net.first[1].num_batches_tracked)} times in training mode"
 
 
 _ALL = {"temperature": 2.0, "kd": 0.9, "hint": 100.0, "distance": 25.0, "angle": 50.0}
@@ -1091,8 +1090,8 @@ STEP = Exercise(
         Probe("labels and distance = 25", lambda f: _Step(f, distance=25.0).loss),
         Probe("labels and angle = 50", lambda f: _Step(f, angle=50.0).loss),
         Probe("kd = 0.9, temperature 2, hint = 100, distance = 25, angle = 50", lambda f: _Step(f, **_ALL).loss),
-        Probe("the teacher after a step that found it in training mode", lambda f: _left_behind(_Step(f).teacher)),
-        Probe("the student after a step that found it in evaluation mode", lambda f: _left_behind(_Step(f).student)),
+        Probe("the teacher after a step that found it in training mode", lambda f: _asked(_Step(f).teacher)),
+        Probe("the student after a step that found it in evaluation mode", lambda f: _asked(_Step(f).student)),
         Probe("who learns, with all losses at once", lambda f: _Step(f, **_ALL).learners()),
         Probe("the student's gradients, with all losses at once", lambda f: _Step(f, **_ALL).gradients(), rtol=1e-3),
     ),

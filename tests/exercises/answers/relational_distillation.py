@@ -158,8 +158,10 @@ def step_by_a_list_of_terms(
 def step_with_answers_that_are_detached(
     student, teacher, x, y, *, regressor=None, temperature=4.0, kd=0.0, hint=0.0, distance=0.0, angle=0.0
 ):
-    """The teacher's graph is made, and cut off."""
+    """The teacher's graph is made, and cut off; its mode is afterwards what it was."""
+    mode = teacher.training
     t, s = teacher.eval()(x), student.train()(x)
+    teacher.train(mode)
     loss = F.cross_entropy(s.logits, y) * (1 - kd)
     loss = loss + kd_by_divergence(s.logits, t.logits.detach(), temperature) * kd
     if hint > 0:
