@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 FLOOR = 1e-12  # published: no squared distance between two images is taken for smaller
@@ -246,6 +246,50 @@ def _cosines(edges: _Edges, vertices: slice) -> Tensor:
 def _vertices(N: int) -> Iterator[slice]:
     step = max(1, ANGLES_AT_A_TIME // N**2)
     return (slice(first, first + step) for first in range(0, N, step))
+
+
+# ---- one step of training -------------------------------------------------------------------------------------------
+
+
+def distill_step(
+    student: nn.Module,
+    teacher: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    regressor: nn.Module | None = None,
+    temperature: float = 4.0,
+    kd: float = 0.0,
+    hint: float = 0.0,
+    distance: float = 0.0,
+    angle: float = 0.0,
+) -> Tensor:
+    """(1 - kd) L_labels + kd L_KD + hint L_hint + distance L_RKD-D + angle L_RKD-A, a scalar; images x, labels y (N,).
+
+    Both networks make of x something with `maps`, of which the first, (N, C, H, W), is hinted at, an `embedding` (N, d)
+    and `logits` (N, K). The student is put into training mode, and its gradient is the caller's to take; the teacher is
+    put into evaluation mode, so that it answers as it was trained, and asked without a graph. Losses of weight 0 are
+    left out. Raises ValueError unless kd lies between 0 and 1 and no other weight is negative, for a hint without
+    regressor, and as the losses do. Hinton et al. (2015), section 2; Romero et al. (2015); Park et al. (2019).
+    """
+    if not 0 <= kd <= 1 or not min(hint, distance, angle) >= 0:
+        raise ValueError(f"kd must lie in 0 to 1, other weights be at least 0, got {kd} and {hint, distance, angle}")
+    if hint and regressor is None:
+        raise ValueError("a hint needs a regressor, from the channels of the student to those of the teacher")
+    teacher.eval()
+    with torch.no_grad():
+        t = teacher(x)
+    s = student.train()(x)
+    loss = (1 - kd) * F.cross_entropy(s.logits, y)
+    if kd:
+        loss = loss + kd * kd_loss(s.logits, t.logits, temperature)
+    if hint:
+        loss = loss + hint * hint_loss(s.maps[0], t.maps[0], regressor)
+    if distance:
+        loss = loss + distance * rkd_distance_loss(s.embedding, t.embedding)
+    if angle:
+        loss = loss + angle * rkd_angle_loss(s.embedding, t.embedding)
+    return loss
 
 
 # ---- metric learning ------------------------------------------------------------------------------------------------

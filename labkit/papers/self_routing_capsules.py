@@ -160,6 +160,36 @@ def pose_average(votes: Tensor, weights: Tensor) -> Tensor:
     return (weights[..., None] * votes).sum(0) / weights.sum(0).clamp(min=EPSILON)[..., None]
 
 
+def self_routing(
+    a: Tensor,
+    u: Tensor,
+    route: Tensor,
+    bias: Tensor,
+    weight: Tensor,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """A whole layer: activations (N, A, H, W), poses (N, A * C, H, W) -> those above, (N, B, h, w), (N, B * D, h, w).
+
+    Maps are cut into windows of k x k places, as for a convolution. The I = k*k*A lower capsules of a window, place by
+    place (i = place * A + type), each have a gate, route (I, C, B) and bias (I, 1, B), and matrices W, weight
+    (I, C, B, D), for their votes u_i W_ij; all are shared by the windows. `SelfRouting2d` finds the same without making
+    the votes. Raises ValueError for parameters or maps of other shapes. Hahn et al. (2019), section 3.
+    """
+    A, (lower, C, B, D) = a.shape[1], weight.shape
+    if kernel**2 * A != lower or route.shape != (lower, C, B) or bias.shape != (lower, 1, B):
+        raise ValueError(
+            f"{A} capsules at {kernel} x {kernel} places need parameters for {kernel**2 * A}, of one size: got route "
+            f"{tuple(route.shape)}, bias {tuple(bias.shape)} and weight {tuple(weight.shape)}"
+        )
+    layer = CapsuleLayer(A, B, C, D, kernel, stride, padding)
+    active, poses = layer.windows(a, 1), layer.windows(u, C)  # (I, M, 1), (I, M, C)
+    c = routing_coefficients(poses, route, bias)  # (I, M, B)
+    votes = torch.einsum("imc,icbd->imbd", poses, weight)
+    return layer.maps(routed_activations(c, active), a), layer.maps(pose_average(votes, c * active), a)
+
+
 class SelfRouting2d(CapsuleLayer):
     """Hahn et al. (2019), section 3: each lower capsule has a small network of its own that says to whom it belongs.
 
@@ -267,11 +297,52 @@ class DynamicRouting2d(CapsuleLayer):
 # ---- EM routing -----------------------------------------------------------------------------------------------------
 
 
-class EMRouting2d(CapsuleLayer):
-    """Hinton et al. (2018), procedure 1: upper capsules are Gaussians that are fitted to the votes.
+def em_routing(votes: Tensor, a: Tensor, beta_u: Tensor, beta_a: Tensor, rounds: int = 3) -> tuple[Tensor, Tensor]:
+    """Votes (M, B, I, D), lower activations (M, I), beta_u and beta_a (B,) -> activations (M, B) and poses (M, B, D).
 
-    Poses are square matrices, C = D = n * n, and a vote is the product P_i W_ij. The inverse temperature is
-    0.01 (1 - 0.95^t) in iteration t, and assignments start at 1 and not at 1 / B, as in the code of Hahn et al.
+    Upper capsules are Gaussians that are fitted to the votes of M windows, each by itself. r_ij = 1; then, for t = 1 to
+    `rounds`, with w_ij = r_ij a_i,
+
+        M: mu_j and sigma_j^2 are the mean and the variance of vote_ij over i, weighted by w_ij, in each dimension h,
+           a_j = sigmoid(lambda (beta_a - sum_h (beta_u + log sigma_jh) sum_i w_ij)), lambda = 0.01 (1 - 0.95^t);
+        E: r_ij = a_j N(vote_ij; mu_j, sigma_j^2), divided by its sum over j.
+
+    That r starts at 1 and not at 1 / B, lambda, and the 1e-8 that is added to variances are those of the code of Hahn
+    et al. Where nothing is active mu_j is 0. Raises ValueError without a round. Hinton et al. (2018), procedure 1.
+    """
+    if rounds < 1:
+        raise ValueError(f"routing takes at least one round, got {rounds}")
+    votes, a = votes.transpose(2, 3), a[:, None]  # (M, B, D, I), since sums over a last axis are fast; (M, 1, I)
+    weights = a.expand(-1, votes.shape[1], -1)  # w, (M, B, I)
+    for t in range(1, rounds + 1):
+        up, mean, variance, squares = _maximize(votes, weights, beta_u, beta_a, 0.01 * (1 - 0.95**t))
+        if t < rounds:
+            weights = _expect(squares, up, variance) * a
+    return up, mean
+
+
+def _maximize(
+    votes: Tensor, weights: Tensor, beta_u: Tensor, beta_a: Tensor, inverse_temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """From votes (M, B, D, I) and w (M, B, I): a (M, B), means and variances (M, B, D), (votes - means)^2."""
+    total = weights.sum(2)  # (M, B)
+    share = (weights / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
+    mean = (share @ votes.transpose(2, 3)).squeeze(2)
+    squares = (votes - mean[..., None]).square()  # (M, B, D, I)
+    variance = (share @ squares.transpose(2, 3)).squeeze(2) + 1e-8
+    cost = (beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
+    return torch.sigmoid(inverse_temperature * (beta_a - cost)), mean, variance, squares
+
+
+def _expect(squares: Tensor, up: Tensor, variance: Tensor) -> Tensor:
+    """r, (M, B, I): how probable each vote is under each Gaussian, among the upper capsules."""
+    distance = ((0.5 / variance)[:, :, None] @ squares).squeeze(2)  # (M, B, I)
+    log_density = -distance - 0.5 * (2 * math.pi * variance).log().sum(2)[..., None]
+    return (up.clamp(min=EPSILON).log()[..., None] + log_density).softmax(1)
+
+
+class EMRouting2d(CapsuleLayer):
+    """`em_routing` of votes P_i W_ij: poses are square matrices, C = D = n * n. Hinton et al. (2018).
 
     Where votes are many: some windows at a time, and again in the backward pass, so that little has to be kept.
     """
@@ -297,7 +368,7 @@ class EMRouting2d(CapsuleLayer):
         rows = poses.unflatten(2, (self.n, self.n)).flatten(1, 2)  # (I, M * n, n)
         votes = torch.bmm(rows, self.weight.flatten(2)).unflatten(2, (self.B, self.n))  # (I, M * n, B, n)
         votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 2, 4, 0).flatten(2, 3).contiguous()  # (M, B, C, I)
-        active = active.permute(1, 2, 0)  # (M, 1, I)
+        active = active.squeeze(2).T  # (M, I)
         step = max(1, self.PART // votes[0].numel())
         if step >= len(votes):
             up, mean = self._fit(votes, active)
@@ -311,29 +382,8 @@ class EMRouting2d(CapsuleLayer):
         return self.maps(up, a), self.maps(mean, a)
 
     def _fit(self, votes: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-        """Votes (M, B, C, I) and activations (M, 1, I) -> activations (M, B) and means (M, B, C)."""
-        assigned = active.expand(-1, self.B, -1)  # r_ij a_i with r_ij = 1, (M, B, I)
-        for iteration in range(self.iterations):
-            up, mean, variance, squares = self._maximize(votes, assigned, 0.01 * (1 - 0.95 ** (iteration + 1)))
-            if iteration + 1 < self.iterations:
-                assigned = self._expect(squares, up, variance) * active
-        return up, mean
-
-    def _maximize(self, votes: Tensor, assigned: Tensor, inverse_temperature: float) -> tuple[Tensor, ...]:
-        """Given who is assigned to whom: activations (M, B), means and variances (M, B, C), (votes - means)^2."""
-        total = assigned.sum(2)  # (M, B)
-        share = (assigned / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
-        mean = (share @ votes.transpose(2, 3)).squeeze(2)
-        squares = (votes - mean[..., None]).square()  # (M, B, C, I)
-        variance = (share @ squares.transpose(2, 3)).squeeze(2) + 1e-8
-        cost = (self.beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
-        return torch.sigmoid(inverse_temperature * (self.beta_a - cost)), mean, variance, squares
-
-    def _expect(self, squares: Tensor, up: Tensor, variance: Tensor) -> Tensor:
-        """r_ij, (M, B, I): how probable each vote is under each Gaussian, among the upper capsules."""
-        distance = ((0.5 / variance)[:, :, None] @ squares).squeeze(2)  # (M, B, I)
-        log_density = -distance - 0.5 * (2 * math.pi * variance).log().sum(2)[..., None]
-        return (up.clamp(min=EPSILON).log()[..., None] + log_density).softmax(1)
+        """Votes (M, B, C, I) and activations (M, I) -> activations (M, B) and means (M, B, C)."""
+        return em_routing(votes.transpose(2, 3), active, self.beta_u, self.beta_a, self.iterations)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

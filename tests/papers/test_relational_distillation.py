@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from labkit.papers.relational_distillation import (
     attention_map,
     attention_transfer_loss,
     distance_potential,
+    distill_step,
     draw_by_class,
     few_shot_accuracy,
     hint_loss,
@@ -477,6 +479,89 @@ def test_bad_input_is_refused_in_one_sentence(call: Callable[[], Tensor], messag
 
 def test_in_a_batch_of_two_the_one_distance_is_always_the_mean() -> None:
     assert rkd_distance_loss(S[:2], T[:2]).item() == 0
+
+
+# ---- one step of training -------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    maps: tuple[Tensor, ...]
+    embedding: Tensor
+    logits: Tensor
+
+
+class Net(nn.Module):
+    """A convolution with batch normalization and dropout, an embedding, logits; it remembers how it was asked."""
+
+    def __init__(self, channels: int, d: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.5))
+        self.embed, self.head = nn.Linear(channels * 4, d), nn.Linear(d, 3)
+        self.asked: list[tuple[bool, bool]] = []  # whether in training mode, and with a graph
+
+    def forward(self, x: Tensor) -> Answer:
+        self.asked.append((self.training, torch.is_grad_enabled()))
+        maps = self.first(x)
+        embedding = self.embed(maps.flatten(1))
+        return Answer((maps,), embedding, self.head(embedding))
+
+
+def networks() -> tuple[Net, Net, nn.Module]:
+    """A student, a larger teacher that was left in training mode, and a regressor."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Net(2, 4).double().eval(), Net(3, 5).double(), nn.Conv2d(2, 3, 1).double()
+
+
+WEIGHTS = {"kd": 0.9, "hint": 100.0, "distance": 25.0, "angle": 50.0}
+
+
+@pytest.mark.parametrize("weights", [{}, *({name: WEIGHTS[name]} for name in WEIGHTS), WEIGHTS], ids=str)
+def test_the_loss_of_a_step_is_the_weighted_sum_of_its_losses(weights: dict[str, float]) -> None:
+    student, teacher, regressor = networks()
+    x, y = normal(6, 1, 4, 4), torch.tensor([0, 2, 1, 1, 0, 2])
+    with torch.random.fork_rng():
+        torch.manual_seed(1)  # for the student's dropout
+        loss = distill_step(student, teacher, x, y, regressor=regressor, temperature=2.0, **weights)
+        torch.manual_seed(1)
+        s, t = student(x), teacher.eval()(x)
+    w = dict.fromkeys(WEIGHTS, 0.0) | weights
+    p, log_q = (t.logits / 2).softmax(1), (s.logits / 2).log_softmax(1)
+    expected = (1 - w["kd"]) * -s.logits.log_softmax(1)[range(6), y].mean()
+    expected = expected + w["kd"] * 4 * (p * (p.log() - log_q)).sum(1).mean()
+    expected = expected + w["hint"] * (regressor(s.maps[0]) - t.maps[0]).square().mean()
+    expected = expected + w["distance"] * published_distance_loss(s.embedding, t.embedding)
+    expected = expected + w["angle"] * published_angle_loss(s.embedding, t.embedding)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_step_asks_the_student_in_training_mode_and_the_teacher_in_evaluation_mode_without_a_graph() -> None:
+    student, teacher, regressor = networks()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    loss = distill_step(student, teacher, normal(6, 1, 4, 4), torch.arange(6) % 3, regressor=regressor, **WEIGHTS)
+    assert (student.asked, teacher.asked) == ([(True, True)], [(False, False)])
+    loss.backward()
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.grad.any() for parameter in [*student.head.parameters(), *regressor.parameters()])
+
+
+def test_losses_of_weight_0_are_left_out_so_that_they_ask_for_nothing() -> None:
+    student, teacher, _ = networks()
+    assert distill_step(student, teacher, normal(2, 1, 4, 4), torch.tensor([0, 1]), kd=0.5, distance=1.0).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"kd": 1.5}, "kd must lie in 0 to 1"),
+        ({"angle": -1.0}, r"other weights be at least 0, got 0.0 and \(0.0, 0.0, -1.0\)"),
+        ({"hint": 1.0}, "a hint needs a regressor"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused_in_one_sentence(weights: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        distill_step(*networks()[:2], normal(6, 1, 4, 4), torch.arange(6) % 3, **weights)
 
 
 # ---- recall ---------------------------------------------------------------------------------------------------------

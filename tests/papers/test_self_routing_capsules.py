@@ -21,12 +21,14 @@ from labkit.papers.self_routing_capsules import (
     bim,
     convnet_features,
     dynamic_routing,
+    em_routing,
     fgsm,
     margin_loss,
     pose_average,
     resnet20_capsules,
     routed_activations,
     routing_coefficients,
+    self_routing,
     spread_loss,
     squash,
 )
@@ -117,7 +119,9 @@ WINDOWS = [
 @pytest.mark.parametrize("shape", [(5, 5), (6, 9)], ids=["square", "wide"])
 def test_self_routing_is_what_the_textbook_formulation_gives(window: dict[str, int], shape: tuple[int, int]) -> None:
     layer, (a, u) = drawn(SelfRouting2d(3, 4, 6, 2, **window)), capsules(3, 6, *shape)
-    torch.testing.assert_close(layer(a, u), by_textbook(layer, a, u))
+    expected = by_textbook(layer, a, u)
+    torch.testing.assert_close(layer(a, u), expected)
+    torch.testing.assert_close(self_routing(a, u, layer.route, layer.bias, layer.weight, **window), expected)
 
 
 def test_upper_activations_of_a_place_add_up_to_1_for_any_weights() -> None:
@@ -289,13 +293,14 @@ def test_each_window_is_routed_by_itself_and_its_lower_capsules_in_any_order() -
 # ---- EM routing -----------------------------------------------------------------------------------------------------
 
 
-def test_em_routing_is_procedure_1_with_the_densities_of_torch() -> None:
-    layer, (a, u) = drawn(EMRouting2d(3, 4, 9, kernel=3, stride=2)), capsules(3, 9)
+@pytest.mark.parametrize("rounds", [1, 2, 3, 5])
+def test_em_routing_is_procedure_1_with_the_densities_of_torch(rounds: int) -> None:
+    layer, (a, u) = drawn(EMRouting2d(3, 4, 9, kernel=3, stride=2, iterations=rounds)), capsules(3, 9)
     poses = heard(u, 3, 3, 2, 0).flatten(3, 5).unflatten(-1, (3, 3))  # (N, h, w, I, 3, 3)
     votes = torch.einsum("nhwixy,iybz->nhwibxz", poses, layer.weight).flatten(-2)  # (N, h, w, I, B, 9)
     active = heard(a, 3, 3, 2, 0).flatten(3, 5)  # (N, h, w, I, 1)
     r = torch.ones_like(votes[..., 0])
-    for t in (1, 2, 3):
+    for t in range(1, rounds + 1):
         r = r * active
         share = (r / r.sum(3, keepdim=True))[..., None]
         mean = (share * votes).sum(3, keepdim=True)
@@ -307,6 +312,25 @@ def test_em_routing_is_procedure_1_with_the_densities_of_torch() -> None:
     found_up, found_pose = layer(a, u)
     torch.testing.assert_close(found_up, up.permute(0, 3, 1, 2))
     torch.testing.assert_close(found_pose, mean[..., 0, :, :].permute(0, 3, 4, 1, 2).flatten(1, 2))
+    windows = votes.flatten(0, 2).transpose(1, 2), active.flatten(0, 2).squeeze(2)  # (M, B, I, 9), (M, I)
+    found_up, found_pose = em_routing(*windows, layer.beta_u, layer.beta_a, rounds)
+    torch.testing.assert_close(found_up, up.flatten(0, 2))
+    torch.testing.assert_close(found_pose, mean.flatten(0, 2).squeeze(1))
+
+
+def test_one_round_of_em_routing_worked_out_by_hand() -> None:
+    """Votes 1 and 4 with the weights 2 and 1: the mean is 2, the variance 2, and they weigh 3."""
+    up, pose = em_routing(torch.tensor([[[[1.0], [4.0]]]]), torch.tensor([[2.0, 1.0]]), torch.ones(1), torch.ones(1), 1)
+    assert pose.flatten().tolist() == [2.0]
+    cost = 3 * (1 + math.log(2) / 2)
+    assert up.item() == pytest.approx(1 / (1 + math.exp(-0.01 * 0.05 * (1 - cost))))
+
+
+def test_em_routing_draws_the_mean_to_the_votes_that_agree() -> None:
+    votes = torch.tensor([[1.0, 1.1, 0.9, 1.0, 2.5, -2.0], [-2.0, 2.0, 0.0, 1.0, -1.0, 0.5]])[None, ..., None]
+    first, last = (em_routing(votes, torch.ones(1, 6), torch.zeros(2), torch.zeros(2), rounds) for rounds in (1, 5))
+    assert abs(last[1][0, 0, 0] - 1) < 0.01 < abs(first[1][0, 0, 0] - 1)
+    assert last[0][0, 0] > last[0][0, 1]
 
 
 # ---- gradients ------------------------------------------------------------------------------------------------------
@@ -319,6 +343,7 @@ def test_em_routing_is_procedure_1_with_the_densities_of_torch() -> None:
         (routed_activations, (normal(3, 2, 4).softmax(2), normal(3, 2, 1, seed=1).sigmoid())),
         (pose_average, (normal(3, 2, 4, 2), normal(3, 2, 4, seed=1).sigmoid())),
         (dynamic_routing, (normal(2, 3, 4, 2),)),
+        (em_routing, (normal(2, 3, 4, 2), normal(2, 4, seed=1).sigmoid(), normal(3, seed=2), normal(3, seed=3))),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -550,6 +575,22 @@ def test_eps_of_0_changes_nothing() -> None:
         ),
         (lambda: SelfRouting2d(0, 3, 4, 4), "must be at least 1"),
         (lambda: DynamicRouting2d(2, 3, 4, 4, iterations=0), "at least one iteration, got 0"),
+        (
+            lambda: em_routing(torch.ones(1, 1, 1, 1), torch.ones(1, 1), torch.ones(1), torch.ones(1), 0),
+            "at least one round, got 0",
+        ),
+        (
+            lambda: self_routing(
+                *capsules(2, 4), torch.ones(18, 4, 3), torch.ones(18, 1, 3), torch.ones(8, 4, 3, 5), kernel=3
+            ),
+            r"2 capsules at 3 x 3 places need parameters for 18, .* got .* weight \(8, 4, 3, 5\)",
+        ),
+        (
+            lambda: self_routing(
+                *capsules(2, 4), torch.ones(2, 4, 3), torch.ones(2, 3), torch.ones(2, 4, 3, 5), kernel=1
+            ),
+            r"of one size: got .* bias \(2, 3\)",
+        ),
         (lambda: EMRouting2d(2, 3, 5), "square poses and at least one iteration, got 5"),
         (lambda: margin_loss(torch.rand(2, 3), torch.tensor([0, 3])), "labels must lie in 0 to 2, got 0 to 3"),
         (lambda: spread_loss(torch.rand(2, 3), torch.tensor([-1, 0])), "labels must lie in 0 to 2, got -1 to 0"),
