@@ -17,10 +17,12 @@ from labkit.checks.edits import BLANK
 from labkit.checks.exercise import Exercise, check, solution
 from labkit.checks.sandbox import observe, random_states_kept
 
+TOPICS = [topic for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__) if not topic.startswith("_")]
+MODULES = {topic: importlib.import_module(f"labkit.exercises.{topic}") for topic in TOPICS}
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
-    for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
-    for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
+    for topic, module in MODULES.items()
+    for exercise in [*module.EXERCISES, *getattr(module, "MORE", ())]
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
     name: answers
