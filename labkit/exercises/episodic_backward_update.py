@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from labkit.checks.edits import mistakes, skeleton
 from labkit.checks.exercise import Exercise, Probe
@@ -926,4 +927,364 @@ SCORE = Exercise(
     ),
 )
 
+
+# ---- whole episodes in a memory -------------------------------------------------------------------------------------
+
+
+def remember_episode(memory: list, episode: Sized, capacity: int) -> list:
+    kept = [*memory, episode]
+    while sum(len(each) for each in kept) > capacity:
+        kept.pop(0)
+    return kept
+
+
+def _remembered(lengths: Sequence[int], new: int, capacity: int) -> Probe:
+    """Episodes are tensors of as many equal numbers as they have steps: 0 the oldest, 1, 2, ..., the new one last."""
+    episodes = [torch.full((steps,), float(number)) for number, steps in enumerate([*lengths, new])]
+    where = f"episodes of {', '.join(map(str, lengths)) or 'no'} steps, one of {new} is added, capacity {capacity}"
+    return Probe(where, lambda f: f([x.clone() for x in episodes[:-1]], episodes[-1].clone(), capacity))
+
+
+REMEMBER = Exercise(
+    name="remember_episode",
+    reference=paper.remember_episode,
+    answer=remember_episode,
+    minutes=6,
+    difficulty=1,
+    differentiable=False,
+    probes=(
+        _remembered([3, 2], 4, 10),
+        _remembered([], 2, 5),
+        _remembered([3, 2], 4, 9),
+        _remembered([3, 2, 1], 4, 8),
+        _remembered([1, 2, 3], 5, 8),
+        _remembered([2, 2], 6, 6),
+        _remembered([1, 1], 1, 2),
+        _remembered([6, 1, 1], 2, 7),
+    ),
+    hints=(
+        "Which steps are told by an old network, and how many of them must go before there is room for the new ones?",
+        "Put the new episode at the end of a new list. While the steps of all episodes together are more than"
+        " `capacity`, take the first one away, whole.",
+        skeleton(remember_episode, "[*memory, episode]", "sum(len(each) for each in kept)", "kept.pop(0)"),
+    ),
+    mistakes=mistakes(
+        remember_episode,
+        """
+        never-forgets: while sum => while False and sum
+            Nothing ever goes, so that the memory grows without end: take old episodes away until the rest has room.
+
+        counted-in-episodes: sum(len(each) for each in kept) => len(kept)
+            `capacity` counts steps, not episodes: add up the lengths.
+
+        one-goes-for-one: while sum => if sum
+            At most one episode goes, but one long episode may need the room of several: go on while it is too much.
+
+        room-of-the-old-ones: for each in kept) > => for each in memory) >
+          + kept.pop(0) => kept.pop(0); memory = memory[1:]
+            The steps of the new episode are not counted: add it first, and then count.
+
+        full-is-too-much: > capacity => >= capacity
+            A memory that is exactly full counts as too full: `capacity` steps have room, so use > and not >=.
+
+        latest-goes: kept.pop(0) => kept.pop()
+            The latest episode goes, the very one that was added: take the oldest, which stands first.
+
+        added-in-front: [*memory, episode] => [episode, *memory]
+            The new episode stands first, where the oldest belongs: put it at the end.
+
+        longest-goes: kept.pop(0) => kept.pop(max(range(len(kept)), key=lambda i: len(kept[i])))
+            The longest episode goes: it is the oldest that should, for its actions come from an old network.
+
+        cleared-when-full: kept.pop(0) => kept = [episode]
+            All old episodes go as soon as there is too little room: take one after the other, until it is enough.
+
+        cut-to-the-room: kept.pop(0) => kept[0] = kept[0][1:]; kept = kept if len(kept[0]) else kept[1:]
+            The oldest episode is cut step by step: it goes as a whole, values should travel through all of it.
+        """,
+    ),
+)
+
+
+# ---- minibatches of a drawn episode ---------------------------------------------------------------------------------
+
+
+def ebu_minibatches(
+    target: Callable[[Tensor], Tensor], draw: Callable[[], paper.Episode], *, gamma: float, beta: float, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    episodes = [draw()]
+    count = math.ceil(len(episodes[0]) / size)  # M
+    while sum(len(episode) for episode in episodes) < count * size:
+        episodes.append(draw())
+    swept = []
+    for episode in episodes:
+        observations, actions, rewards = episode.last(len(episode))  # (T + 1, ...), (T,), (T,)
+        with torch.no_grad():
+            q_next = target(observations[1:])  # (T, A)
+        y = backward_targets(rewards, q_next, actions, gamma=gamma, beta=beta, terminated=episode.terminated)
+        swept.append([x.flip(0) for x in (observations[:-1], actions, y)])
+    together = [torch.cat(column)[: count * size] for column in zip(*swept, strict=True)]
+    return tuple(column.unflatten(0, (count, size)) for column in together)
+
+
+def _episodes(*lengths: int, terminated: bool = True, kind: str = "numbers") -> list[paper.Episode]:
+    """Of so many steps each, with three actions; observations are two numbers, or 2 x 2 bytes."""
+    found = []
+    for seed, T in enumerate(lengths):
+        frames = _normal(T + 1, 2, seed=seed) if kind == "numbers" else _integers(256, 4 * T + 4, seed).view(-1, 2, 2)
+        frames = frames.byte() if kind == "bytes" else frames
+        actions, rewards = _integers(3, T, seed=seed), 2 * _normal(T, seed=20 + seed)
+        found.append(paper.Episode(frames.numpy(), actions.numpy(), rewards.numpy(), terminated))
+    return found
+
+
+def _q_network(seed: int = 0) -> nn.Linear:
+    """From two numbers to the values of three actions."""
+    net = nn.Linear(2, 3)
+    net.load_state_dict({"weight": _normal(3, 2, seed=seed), "bias": _normal(3, seed=seed + 1)})
+    return net
+
+
+def _values(observations: Tensor) -> Tensor:
+    return _q_network()(observations)
+
+
+def _values_of_bytes(observations: Tensor) -> Tensor:
+    return observations.float().flatten(1)[:, :3] / 255
+
+
+def _pieces(*lengths: int, size: int, remark: str = "", target: Callable = _values, **more: object) -> Probe:
+    def observe(f: Callable) -> object:
+        draw = iter(_episodes(*lengths, **more)).__next__
+        return f(target, draw, gamma=0.9, beta=0.5, size=size)
+
+    drawn = ", ".join(map(str, lengths))
+    return Probe(f"draw() gives episodes of {drawn} steps{remark}, size = {size}, gamma = 0.9, beta = 0.5", observe)
+
+
+def _left_by_pieces(f: Callable) -> dict[str, object]:
+    waiting = iter(episodes := _episodes(4, 3, 5))
+    _, _, y = f(_q_network(), waiting.__next__, gamma=0.9, beta=0.5, size=2)
+    rewards = [torch.from_numpy(episode.rewards) for episode in episodes]
+    return {"rewards in the memory": rewards, "gradient of the targets": y.requires_grad, "not drawn": len([*waiting])}
+
+
+MINIBATCHES_OF_AN_EPISODE = Exercise(
+    name="ebu_minibatches",
+    reference=paper.ebu_minibatches,
+    answer=ebu_minibatches,
+    minutes=20,
+    difficulty=3,
+    importance=3,
+    differentiable=False,
+    probes=(
+        _pieces(5, 4, 9, size=3),
+        _pieces(5, 4, 9, size=3, remark=", all truncated", terminated=False),
+        _pieces(6, 4, 9, size=3),
+        _pieces(2, 3, 1, 4, 9, size=8),
+        _pieces(1, 2, size=1),
+        _pieces(3, 2, 9, size=4, remark=", observations of 2 x 2 bytes", target=_values_of_bytes, kind="bytes"),
+        Probe("draw() gives episodes of 4, 3, 5 steps, size = 2, all that is left after the call", _left_by_pieces),
+    ),
+    hints=(
+        "An episode is drawn, and what its last minibatch lacks is drawn as well. Which network says what a state is"
+        " worth, which states is it asked about, and which observations go into the minibatches?",
+        "Draw until the episodes have ceil(T / size) * size steps together, T of the first one. For each of them,"
+        " episode.last(len(episode)) gives S (T + 1, ...), A and R (T,); q_next is target(S[1:]) under torch.no_grad();"
+        " y comes from backward_targets, with episode.terminated. Reverse S[:-1], A and y, join each of them with those"
+        " of the other episodes, cut off what is too much, and unflatten.",
+        skeleton(
+            ebu_minibatches,
+            "math.ceil(len(episodes[0]) / size)",
+            "sum(len(episode) for episode in episodes) < count * size",
+            "target(observations[1:])",
+            "backward_targets(rewards, q_next, actions, gamma=gamma, beta=beta, terminated=episode.terminated)",
+            "(observations[:-1], actions, y)",
+            "torch.cat(column)[: count * size]",
+        ),
+    ),
+    mistakes=mistakes(
+        ebu_minibatches,
+        """
+        values-of-the-states-before: target(observations[1:]) => target(observations[:-1])
+            The target network is asked about S_k, where the steps begin: row k of q_next is about S_(k+1), so leave out
+            the first observation, not the last.
+
+        observations-after-the-step: (observations[:-1], actions, y) => (observations[1:], actions, y)
+            The minibatches hold what was seen after each step: y_k belongs to S_k and A_k, so leave out the last
+            observation.
+
+        truncated-counts-as-terminated: , terminated=episode.terminated =>
+            backward_targets is not told how the episode ended, so that a truncated one has no value at its end: pass on
+            episode.terminated.
+
+        one-step-targets: beta=beta => beta=0
+            These are one-step targets: pass beta on to backward_targets.
+
+        rewards-instead-of-targets: actions, y) => actions, rewards)
+            The rewards are in the place of the targets: y is what backward_targets returns.
+
+        gradient-into-the-target-network: with torch.no_grad() => if True
+            The targets carry a gradient into the target network: ask it under torch.no_grad(), it does not learn.
+
+        in-order-of-time: x.flip(0) => x
+            The steps are in the order of time: the reward is at the end, so reverse all three, flip(0).
+
+        filled-from-the-start: x.flip(0) => (x.flip(0) if episode is episodes[0] else x)
+            The first steps of another episode fill the last minibatch: its last steps should, reversed like the others.
+
+        remainder-dropped: math.ceil(len(episodes[0]) / size) => len(episodes[0]) // size
+            The steps that do not fill a minibatch are dropped: round the number of minibatches up and fill the last.
+
+        one-minibatch-too-many: math.ceil(len(episodes[0]) / size) => len(episodes[0]) // size + 1
+            An episode that fills its minibatches exactly gets one more, of nothing but filling: round T / size up
+            instead of adding 1.
+
+        drawn-though-full: < count * size: => <= count * size:
+            An episode is drawn even if nothing is missing, and with it a random number: stop at exactly enough steps.
+
+        one-more-at-most: while sum => if sum
+            Only one episode is drawn to fill with, and a short one is not enough: draw until there are enough steps.
+
+        filled-with-the-same-episode: episodes.append(draw()) => episodes.append(episodes[0])
+            The last minibatch is filled with the same episode once more: draw another one.
+
+        size-and-number-exchanged: (count, size)) for => (size, count)) for
+            Size and number of the minibatches are exchanged: the first axis counts the minibatches.
+
+        memory-overwritten: y = backward_targets( => y = rewards.copy_(backward_targets(
+          + =episode.terminated) => =episode.terminated))
+            The targets are right, but they were written over the rewards in the memory, whose numbers episode.last
+            hands out: the next time it is drawn the episode will be another one.
+        """,
+    ),
+)
+
+
+# ---- Algorithm 2, for one drawn episode -----------------------------------------------------------------------------
+
+
+def ebu_step(
+    net: Callable[[Tensor], Tensor],
+    target: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    draw: Callable[[], paper.Episode],
+    *,
+    gamma: float,
+    beta: float,
+    size: int,
+) -> Tensor:
+    minibatches = ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
+    losses = []
+    for observations, actions, y in zip(*minibatches, strict=True):
+        taken = net(observations).gather(1, actions[:, None]).squeeze(1)  # (size,)
+        loss = F.huber_loss(taken, y, reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)  # (M,)
+
+
+def _stepped(*lengths: int, size: int, rate: float = 0.1, **more: object) -> Probe:
+    def observe(f: Callable) -> dict[str, object]:
+        net, target, waiting = _q_network(), _q_network(seed=5), iter(_episodes(*lengths, **more))
+        optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+        losses = f(net, target, optimizer, waiting.__next__, gamma=0.9, beta=0.5, size=size)
+        found = {"the losses": losses, "the weights of net": net.weight, "its biases": net.bias}
+        return {**found, "the weights of target": target.weight, "the number of episodes not drawn": len([*waiting])}
+
+    drawn = ", ".join(map(str, lengths))
+    return Probe(f"draw() gives episodes of {drawn} steps, size = {size}, SGD with lr = {rate}", observe)
+
+
+STEP = Exercise(
+    name="ebu_step",
+    reference=paper.ebu_step,
+    answer=ebu_step,
+    minutes=15,
+    importance=3,
+    differentiable=False,
+    changes=("net", "optimizer"),
+    probes=(
+        _stepped(3, 4, size=3),
+        _stepped(5, 4, 9, size=3),
+        _stepped(6, 4, size=2),
+        _stepped(7, 4, 9, size=4, rate=0.01, terminated=False),
+        _stepped(1, 2, size=1),
+    ),
+    hints=(
+        "What does a gradient step need? Something to learn from, the values that the network gives the actions that"
+        " were taken, how far they are off, and three calls in the right order.",
+        "For each minibatch of ebu_minibatches(target, draw, ...): net(observations) is (size, A), of which"
+        " gather(1, actions[:, None]).squeeze(1) picks the actions taken. The loss is F.huber_loss with"
+        ' reduction="sum". Then zero_grad, backward, step. Collect the losses, detached.',
+        skeleton(
+            ebu_step,
+            "target, draw,",
+            "net(observations).gather(1, actions[:, None]).squeeze(1)",
+            'F.huber_loss(taken, y, reduction="sum")',
+            "optimizer.zero_grad()",
+            "loss.backward()",
+            "optimizer.step()",
+        ),
+    ),
+    mistakes=mistakes(
+        ebu_step,
+        """
+        gradients-pile-up: optimizer.zero_grad() =>
+            The gradients of earlier minibatches are added to those of the next: begin each with optimizer.zero_grad().
+
+        weights-stay: optimizer.step() =>
+            The weights do not move: after loss.backward() comes optimizer.step(), and zero_grad() before both of them.
+
+        mean-of-the-minibatch: reduction="sum" => reduction="mean"
+            The loss is the mean over the minibatch: here it is the sum, reduction="sum", as in the authors' code.
+
+        squared-errors: F.huber_loss => F.mse_loss
+            These are squared errors, which large ones rule, and with twice the slope: take F.huber_loss.
+
+        half-squared-errors: F.huber_loss( => 0.5 * F.mse_loss(
+            Half of the squared error is the paper's loss, but errors beyond 1 are to count linearly, as in the authors'
+            code: take F.huber_loss.
+
+        every-value-with-every-target: .squeeze(1) =>
+            Values (size, 1) and targets (size,) are broadcast to (size, size), each value is pulled towards every
+            target: make the values (size,), with squeeze(1).
+
+        best-action: .gather(1, actions[:, None]).squeeze(1) => .amax(1)
+            The value of the best action is compared with y: y tells what came of the action that was taken, so gather
+            that one.
+
+        all-actions: .gather(1, actions[:, None]).squeeze(1) =>
+          + (taken, y, => (taken, y[:, None].expand_as(taken),
+            The values of all actions are pulled towards y: it tells about the one that was taken, gather that.
+
+        target-network-asked: net(observations) => target(observations)
+            Q(S, A) comes from the target network, so that the network never learns: the target network only gives the
+            table, the values come from net(observations).
+
+        targets-of-the-network-itself: (target, draw, => (net, draw,
+            The table comes from the network that learns: it is to be the target network's, which stands still.
+
+        values-detached: net(observations) => net(observations).detach()
+            The values carry no gradient: nothing between net and loss.backward() may detach them.
+
+        one-step-for-all: zip(*minibatches, strict=True) => [[x.flatten(0, 1) for x in minibatches]]
+            All minibatches make one gradient step together: each makes one of its own, M in all.
+
+        gradients-gathered: optimizer.zero_grad() => optimizer.zero_grad() if not losses else None
+          + optimizer.step() => optimizer.step() if len(losses) + 1 == len(minibatches[0]) else None
+            The weights move only after the last minibatch: call zero_grad(), backward() and step() for each of them.
+
+        first-minibatch-only: losses.append(loss.detach()) => losses.append(loss.detach()); break
+            Only the first minibatch is learned from: go through all M of them.
+
+        start-of-the-episode-first: zip(*minibatches, strict=True) => reversed([*zip(*minibatches, strict=True)])
+            The minibatch with the start of the episode comes first: begin with the one that holds its end.
+        """,
+    ),
+)
+
 EXERCISES = (UPDATES, SWEEP, ONE_STEP, N_STEP, BACKWARD, MINIBATCHES, SCORE)  # as in the notebook
+MORE = (REMEMBER, MINIBATCHES_OF_AN_EPISODE, STEP)  # the lesson does not hold them yet

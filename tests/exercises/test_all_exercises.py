@@ -69,12 +69,12 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
 
     with random_states_kept():
         answer = observe(exercise.probes[0].observe, exercise.reference).returns[0]
-    several = isinstance(answer, tuple)
+    several = isinstance(answer, (tuple, list))
     of_numbers = not any(isinstance(part, torch.Tensor) for part in (answer if several else (answer,)))
     found = {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
-        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if several and of_numbers else "list"),
+        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if several else "list"),
         "returns NaN": (changed(lambda tensor: torch.full_like(tensor, float("nan"))), ""),
         "returns float64": (changed(torch.Tensor.double), "float64"),
         "returns another shape": (changed(lambda tensor: tensor[None, None]), ""),

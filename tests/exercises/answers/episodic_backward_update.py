@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from labkit.papers import episodic_backward_update as paper
@@ -153,6 +156,90 @@ def score_from_above(score: float, *, random: float, human: float) -> float:
     return 100 - 100 * (human - score) / (human - random)
 
 
+# ---- whole episodes in a memory -------------------------------------------------------------------------------------
+
+
+def remember_from_the_latest(memory, episode, capacity) -> list:
+    kept, room = [], capacity
+    for each in reversed([*memory, episode]):
+        room -= len(each)
+        if room < 0:
+            break
+        kept.insert(0, each)
+    return kept
+
+
+def remember_in_a_deque(memory, episode, capacity) -> list:
+    kept, steps = deque(memory), len(episode) + sum(map(len, memory))
+    kept.append(episode)
+    while steps > capacity:
+        steps -= len(kept.popleft())
+    return list(kept)
+
+
+# ---- minibatches of a drawn episode ---------------------------------------------------------------------------------
+
+
+def _in_order_of_time(target, episode, gamma: float, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    observations, actions, rewards = episode.last(len(episode))
+    q_next = target(observations[1:]).detach()
+    settings = {"gamma": gamma, "beta": beta, "terminated": episode.terminated}
+    return observations[:-1], actions, paper.backward_targets(rewards, q_next, actions, **settings)
+
+
+def pieces_by_backward_minibatches(target, draw, *, gamma, beta, size) -> tuple[Tensor, ...]:
+    """The episodes that fill make one filling, the first one drawn at its end."""
+    episode, others = draw(), []
+    missing = math.ceil(len(episode) / size) * size - len(episode)
+    while sum(map(len, others)) < missing:
+        others.insert(0, draw())
+    own = _in_order_of_time(target, episode, gamma, beta)
+    swept = [_in_order_of_time(target, other, gamma, beta) for other in others]
+    fillings = [torch.cat(column) for column in zip(*swept, strict=True)] or [x[:0] for x in own]
+    return tuple(paper.backward_minibatches(x, filling, size) for x, filling in zip(own, fillings, strict=True))
+
+
+def pieces_step_by_step(target, draw, *, gamma, beta, size) -> tuple[Tensor, ...]:
+    def steps() -> list[tuple[Tensor, ...]]:
+        return list(zip(*_in_order_of_time(target, draw(), gamma, beta), strict=True))
+
+    own, filling, taken = steps(), [], []
+    while own or len(taken) % size:
+        if not own and not filling:
+            filling = steps()
+        taken.append((own or filling).pop())
+    return tuple(torch.stack(column).unflatten(0, (-1, size)) for column in zip(*taken, strict=True))
+
+
+# ---- Algorithm 2, for one drawn episode -----------------------------------------------------------------------------
+
+
+def step_by_smooth_l1(net, target, optimizer, draw, *, gamma, beta, size) -> Tensor:
+    minibatches = paper.ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
+    losses = []
+    for observations, actions, y in zip(*minibatches, strict=True):
+        loss = F.smooth_l1_loss(net(observations)[torch.arange(size), actions], y, reduction="sum")
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return torch.tensor(losses)
+
+
+def step_by_clipped_errors(net, target, optimizer, draw, *, gamma, beta, size) -> Tensor:
+    """What arrives at Q(S, A) is its error, clipped at 1, as Mnih et al. put it."""
+    losses = []
+    observations, actions, y = paper.ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
+    for k in range(len(y)):
+        taken = net(observations[k]).gather(1, actions[k].unsqueeze(1)).flatten()
+        error = (taken - y[k]).detach()
+        optimizer.zero_grad()
+        taken.backward(error.clamp(-1, 1))
+        optimizer.step()
+        losses.append(torch.where(error.abs() < 1, error**2 / 2, error.abs() - 0.5).sum())
+    return torch.stack(losses)
+
+
 ANSWERS = {
     "uniform_updates_mean": (mean_by_markov_chain, mean_by_distribution, mean_in_a_tensor),
     "backward_q_learning": (sweep_by_lists, sweep_by_an_episode),
@@ -161,4 +248,7 @@ ANSWERS = {
     "backward_targets": (targets_by_columns, targets_without_a_table, targets_by_the_batch),
     "backward_minibatches": (minibatches_by_split, minibatches_one_by_one),
     "human_normalized": (score_by_line, score_from_above),
+    "remember_episode": (remember_from_the_latest, remember_in_a_deque),
+    "ebu_minibatches": (pieces_by_backward_minibatches, pieces_step_by_step),
+    "ebu_step": (step_by_smooth_l1, step_by_clipped_errors),
 }
