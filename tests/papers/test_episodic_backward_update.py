@@ -185,13 +185,14 @@ def test_the_first_action_is_of_no_account_and_each_later_one_is() -> None:
 
 
 @pytest.mark.parametrize("targets", [backward_targets, backward_targets_batched])
-def test_the_networks_output_is_never_changed_and_targets_have_no_gradient(targets) -> None:
-    rewards, q_next, actions = random_episode(9, 4, 0)
+@pytest.mark.parametrize(("T", "A"), [(9, 4), (1, 4), (9, 1)])
+def test_the_networks_output_is_never_changed_and_targets_have_no_gradient(targets, T: int, A: int) -> None:
+    rewards, q_next, actions = random_episode(T, A, 0)
     if targets is backward_targets_batched:
         rewards, q_next, actions = rewards[None], q_next[None], actions[None]
     given = q_next.requires_grad_() * 1  # as a network gives it
     before = [x.clone() for x in (rewards, given, actions)]
-    y = targets(rewards, given, actions, gamma=0.9, beta=0.5, terminated=False)
+    y = targets(rewards, given, actions, gamma=0.9, beta=0.5, terminated=True)
     assert not y.requires_grad
     assert all(torch.equal(x, y) for x, y in zip((rewards, given, actions), before, strict=True))
 
