@@ -1027,14 +1027,13 @@ def ebu_minibatches(
     return tuple(column.unflatten(0, (count, size)) for column in together)
 
 
-def _episodes(*lengths: int, terminated: bool = True, kind: str = "numbers") -> list[paper.Episode]:
-    """Of so many steps each, with three actions; observations are two numbers, or 2 x 2 bytes."""
+def _episodes(*lengths: int, terminated: bool = True, stack: int = 1) -> list[paper.Episode]:
+    """Of so many steps each, with three actions; observations are two numbers, or `stack` frames of three bytes."""
     found = []
     for seed, T in enumerate(lengths):
-        frames = _normal(T + 1, 2, seed=seed) if kind == "numbers" else _integers(256, 4 * T + 4, seed).view(-1, 2, 2)
-        frames = frames.byte() if kind == "bytes" else frames
-        actions, rewards = _integers(3, T, seed=seed), 2 * _normal(T, seed=20 + seed)
-        found.append(paper.Episode(frames.numpy(), actions.numpy(), rewards.numpy(), terminated))
+        frames = _normal(T + 1, 2, seed=seed) if stack == 1 else _integers(256, 3 * T + 3, seed).view(-1, 3).byte()
+        arrays = (x.numpy() for x in (frames, _integers(3, T, seed=seed), 2 * _normal(T, seed=20 + seed)))
+        found.append(paper.Episode(*arrays, terminated, stack))
     return found
 
 
@@ -1049,7 +1048,7 @@ def _values(observations: Tensor) -> Tensor:
     return _q_network()(observations)
 
 
-def _values_of_bytes(observations: Tensor) -> Tensor:
+def _values_of_frames(observations: Tensor) -> Tensor:
     return observations.float().flatten(1)[:, :3] / 255
 
 
@@ -1083,7 +1082,7 @@ MINIBATCHES_OF_AN_EPISODE = Exercise(
         _pieces(6, 4, 9, size=3),
         _pieces(2, 3, 1, 4, 9, size=8),
         _pieces(1, 2, size=1),
-        _pieces(3, 2, 9, size=4, remark=", observations of 2 x 2 bytes", target=_values_of_bytes, kind="bytes"),
+        _pieces(3, 2, 9, size=4, remark=", observed by the last 2 frames", target=_values_of_frames, stack=2),
         Probe("draw() gives episodes of 4, 3, 5 steps, size = 2, all that is left after the call", _left_by_pieces),
     ),
     hints=(
@@ -1121,8 +1120,10 @@ MINIBATCHES_OF_AN_EPISODE = Exercise(
         one-step-targets: beta=beta => beta=0
             These are one-step targets: pass beta on to backward_targets.
 
-        rewards-instead-of-targets: actions, y) => actions, rewards)
-            The rewards are in the place of the targets: y is what backward_targets returns.
+        one-by-one: return tuple( => return [*zip(*(
+          + for column in together) => for column in together), strict=True)]
+            The minibatches are given one by one: return three tensors, observations, actions and targets, of which the
+            first axis counts the minibatches.
 
         gradient-into-the-target-network: with torch.no_grad() => if True
             The targets carry a gradient into the target network: ask it under torch.no_grad(), it does not learn.
@@ -1149,8 +1150,8 @@ MINIBATCHES_OF_AN_EPISODE = Exercise(
         filled-with-the-same-episode: episodes.append(draw()) => episodes.append(episodes[0])
             The last minibatch is filled with the same episode once more: draw another one.
 
-        size-and-number-exchanged: (count, size)) for => (size, count)) for
-            Size and number of the minibatches are exchanged: the first axis counts the minibatches.
+        frames-instead-of-observations: # (T + 1, ...), => ; observations = torch.from_numpy(episode.frames)  #
+            An observation may be several frames: episode.frames holds each once, episode.last puts them together.
 
         memory-overwritten: y = backward_targets( => y = rewards.copy_(backward_targets(
           + =episode.terminated) => =episode.terminated))
