@@ -9,15 +9,16 @@ S_(k+1) follow A_k. It is terminated if S_T has no future, truncated if it was o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
+Kept = TypeVar("Kept", bound=Sized)
 Step = tuple[int, float, int, float]  # A_k, and of n steps: R_k + gamma R_(k+1) + ..., where they end, their discount
 
 
@@ -175,6 +176,21 @@ class EpisodeReplay:
     def _require_episodes(self) -> None:
         if not self._episodes:
             raise ValueError("the replay is empty: add an episode before drawing")
+
+
+def remember_episode(memory: Sequence[Kept], episode: Kept, capacity: int) -> list[Kept]:
+    """The memory with one more episode: from the oldest to the latest, of at most `capacity` steps together.
+
+    The oldest go first, and whole: half an episode would be swept from a wrong end. An episode is anything whose length
+    is its number of steps. `EpisodeReplay` does the same in a time that does not grow with the memory. The memory of
+    Lee et al. (2019), Algorithm 2; whole episodes are ours, their code wraps around. The old memory is not changed.
+    Raises ValueError for an episode that is longer than `capacity`.
+    """
+    require_room(len(episode), capacity)
+    kept = [*memory, episode]
+    while sum(len(each) for each in kept) > capacity:
+        kept.pop(0)
+    return kept
 
 
 def play_episode(

@@ -14,9 +14,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.papers.deep_q_learning import (
@@ -33,7 +35,14 @@ from labkit.papers.deep_q_learning import (
     rollouts,
     train,
 )
-from labkit.papers.episode_replay import Episode, EpisodeReplay, Transitions, play_episode, require_fraction
+from labkit.papers.episode_replay import (
+    Episode,
+    EpisodeReplay,
+    Transitions,
+    play_episode,
+    remember_episode,
+    require_fraction,
+)
 from labkit.papers.episodic_backward_tables import (
     backward_q_learning,
     backward_sweep,
@@ -59,11 +68,14 @@ __all__ = [
     "backward_targets",
     "backward_targets_batched",
     "dense_network",
+    "ebu_minibatches",
+    "ebu_step",
     "human_normalized",
     "n_step_targets",
     "nature_network",
     "one_step_targets",
     "play_episode",
+    "remember_episode",
     "rollouts",
     "simulate_uniform_updates",
     "tabular_ebu",
@@ -140,7 +152,7 @@ def backward_targets_batched(
     at_end = mask & ~torch.cat([mask[1:], torch.zeros_like(mask[:1])])  # the last step of each episode
     rewards, actions = (torch.where(mask, x.T, 0) for x in (rewards, actions))  # (T, B)
     unused = ~mask | (at_end & terminated)
-    values = q_next.permute(2, 1, 0).contiguous().masked_fill_(unused, 0)  # (A, T, B)
+    values = q_next.permute(2, 1, 0).clone(memory_format=torch.contiguous_format).masked_fill_(unused, 0)  # (A, T, B)
     _require_numbers(rewards, values, actions, A, gamma, beta)
     beta = beta.to(rewards.dtype)
     following = actions.roll(-1, 0)[None]  # A_(k+1), (1, T, B); of no meaning at the end
@@ -172,6 +184,71 @@ def backward_minibatches(steps: Tensor, filling: Tensor, size: int) -> Tensor:
     if count == 0 or missing > len(filling):
         raise ValueError(f"{len(steps)} steps and {len(filling)} to fill with do not make minibatches of {size}")
     return torch.cat([steps.flip(0), filling.flip(0)[:missing]]).unflatten(0, (count, size))
+
+
+def ebu_minibatches(
+    target: Callable[[Tensor], Tensor], draw: Callable[[], Episode], *, gamma: float, beta: float, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Algorithm 2 up to the gradient steps: observations (M, size, ...), actions and targets y, (M, size) each.
+
+    An episode is drawn, T steps, and swept backward with the target network, which maps (N, ...) to (N, A). Its steps
+    come from the last to the first, in M = ceil(T / size) minibatches. Only if T is no multiple of `size` further ones
+    are drawn, until the last minibatch is full: each has targets of its own, and its last steps, reversed as well, fill
+    the place that is left. `EBUAgent` learns from the same. Raises ValueError for a size below 1, or as
+    `backward_targets`.
+    """
+
+    def targets(rewards: Tensor, following: Tensor, actions: Tensor, terminated: bool) -> Tensor:
+        with torch.no_grad():
+            q_next = target(following).cpu()  # (T, A)
+        return backward_targets(rewards, q_next, actions, gamma=gamma, beta=beta, terminated=terminated)
+
+    return _swept_minibatches(draw, targets, size)
+
+
+def _swept_minibatches(draw: Callable[[], Episode], targets: Callable[..., Tensor], size: int) -> tuple[Tensor, ...]:
+    """Those of `ebu_minibatches`, given targets(rewards, the observations after each step, actions, terminated)."""
+    if size < 1:
+        raise ValueError(f"a minibatch needs at least one step, got size {size}")
+    parts, missing = [], None
+    while missing != 0:
+        episode = draw()
+        steps = len(episode) if missing is None else min(missing, len(episode))  # the last ones
+        observations, actions, rewards = episode.last(steps)
+        y = targets(rewards, observations[1:], actions, episode.terminated)
+        parts.append([x.flip(0) for x in (observations[:-1], actions, y)])
+        missing = -steps % size if missing is None else missing - steps
+    return tuple(torch.cat(column).unflatten(0, (-1, size)) for column in zip(*parts, strict=True))
+
+
+def ebu_step(
+    net: Callable[[Tensor], Tensor],
+    target: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    draw: Callable[[], Episode],
+    *,
+    gamma: float,
+    beta: float,
+    size: int,
+) -> Tensor:
+    """Algorithm 2 for one drawn episode: a gradient step on each of its minibatches; the losses before them, (M,).
+
+    `net` and `target` map observations (N, ...) to values (N, A); the optimizer changes the weights of `net`. All
+    targets come from `target` as it is at first, as in the published code, and the loss is that code's: the sum over a
+    minibatch of Huber losses between Q(S, A) and y. `EBUAgent` makes the same steps, but one at a time, after steps in
+    the environment. Raises ValueError as `ebu_minibatches`.
+    """
+    minibatches = ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
+    losses = []
+    for observations, actions, y in zip(*minibatches, strict=True):
+        q = net(observations)  # (size, A)
+        taken = q.gather(1, actions.to(q.device)[:, None]).squeeze(1)  # (size,)
+        loss = F.huber_loss(taken, y.to(q.device), reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().cpu())
+    return torch.stack(losses)
 
 
 # ---- agents ---------------------------------------------------------------------------------------------------------
@@ -211,19 +288,10 @@ class EBUAgent(DQNAgent):
     def next_minibatch(self) -> Minibatch:
         """The next piece, the first one of a new episode."""
         if not self.minibatches:
-            size = self.settings.batch_size
-            parts = [self._swept(self.replay.sample_episode(self.generator))]
-            while missing := -sum(len(part[1]) for part in parts) % size:
-                parts.append(self._swept(self.replay.sample_episode(self.generator), missing))
-            columns = (torch.cat(column).split(size) for column in zip(*parts, strict=True))
+            draw = partial(self.replay.sample_episode, self.generator)
+            columns = _swept_minibatches(draw, self.targets, self.settings.batch_size)
             self.minibatches = list(zip(*columns, strict=True))
         return self.minibatches.pop(0)
-
-    def _swept(self, episode: Episode, most: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Observations, actions and targets of the last steps, or of all, from the last to the first."""
-        observations, actions, rewards = episode.last(min(most or len(episode), len(episode)))
-        targets = self.targets(rewards, observations[1:], actions, episode.terminated)
-        return observations[:-1].flip(0), actions.flip(0), targets.flip(0)
 
     def targets(self, rewards: Tensor, following: Tensor, actions: Tensor, terminated: bool) -> Tensor:
         """y (T,) for the rewards, the observations after each step, and the actions of an episode."""

@@ -13,7 +13,14 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.wrappers import FrameStackObservation
 from tensors import seeded
 
-from labkit.papers.episode_replay import Episode, EpisodeReplay, action_count, play_episode, require_fraction
+from labkit.papers.episode_replay import (
+    Episode,
+    EpisodeReplay,
+    action_count,
+    play_episode,
+    remember_episode,
+    require_fraction,
+)
 
 
 def episode(number: int, steps: int, terminated: bool = True) -> Episode:
@@ -71,6 +78,24 @@ def test_after_many_rounds_of_the_circle_it_holds_what_a_plain_list_holds(seed: 
         assert (drawn.following == drawn.observations + 1).all()  # the same episode, one step on
         assert (drawn.actions == drawn.observations + 100_000).all()
         assert set(drawn.observations.tolist()) <= set(contents(replay))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plain_memory_keeps_the_episodes_that_the_replay_keeps(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    replay, memory = EpisodeReplay(20), []
+    for number in range(50):
+        replay.add(added := episode(number, int(rng.integers(1, 21))))
+        before = list(memory)
+        after = remember_episode(memory, added, 20)
+        assert memory == before
+        memory = after
+        assert memory == replay.episodes
+
+
+def test_a_plain_memory_refuses_an_episode_that_it_has_no_room_for() -> None:
+    with pytest.raises(ValueError, match="longer than the replay's capacity of 3"):
+        remember_episode([episode(0, 2)], episode(1, 4), 3)
 
 
 def test_each_transition_and_each_episode_is_drawn_equally_often() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 
 import gymnasium
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from corridor import Corridor
 from gymnasium.spaces import Box, Discrete
 from tensors import normal, seeded
 from torch import Tensor, nn
 
 from labkit.envs.maze import Maze, VectorMaze, draw_walls, shortest_path
+from labkit.exercises import episodic_backward_update as lesson
 from labkit.papers import episodic_backward_update as paper
 from labkit.papers.episodic_backward_update import (
     AdaptiveEBU,
@@ -29,6 +32,8 @@ from labkit.papers.episodic_backward_update import (
     backward_targets,
     backward_targets_batched,
     dense_network,
+    ebu_minibatches,
+    ebu_step,
     rollouts,
     simulate_uniform_updates,
     tabular_ebu,
@@ -180,13 +185,14 @@ def test_the_first_action_is_of_no_account_and_each_later_one_is() -> None:
 
 
 @pytest.mark.parametrize("targets", [backward_targets, backward_targets_batched])
-def test_the_networks_output_is_never_changed_and_targets_have_no_gradient(targets) -> None:
-    rewards, q_next, actions = random_episode(9, 4, 0)
+@pytest.mark.parametrize(("T", "A"), [(9, 4), (1, 4), (9, 1)])
+def test_the_networks_output_is_never_changed_and_targets_have_no_gradient(targets, T: int, A: int) -> None:
+    rewards, q_next, actions = random_episode(T, A, 0)
     if targets is backward_targets_batched:
         rewards, q_next, actions = rewards[None], q_next[None], actions[None]
     given = q_next.requires_grad_() * 1  # as a network gives it
     before = [x.clone() for x in (rewards, given, actions)]
-    y = targets(rewards, given, actions, gamma=0.9, beta=0.5, terminated=False)
+    y = targets(rewards, given, actions, gamma=0.9, beta=0.5, terminated=True)
     assert not y.requires_grad
     assert all(torch.equal(x, y) for x, y in zip((rewards, given, actions), before, strict=True))
 
@@ -481,25 +487,6 @@ def random_walk(T: int, seed: int = 0, terminated: bool = True) -> Episode:
     return Episode(rng.random((T + 1, 2)).astype(np.float32), rng.integers(4, size=T), rewards, terminated)
 
 
-class Corridor(gymnasium.Env):
-    """Six places in a row, seen as numbers in [0, 1]; action 1 goes on to a reward of 1, others go back."""
-
-    observation_space, action_space = Box(0, 1, (2,)), Discrete(4)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place, self.age = int(self.np_random.integers(2)), 0
-        return self._seen(), {}
-
-    def step(self, action):
-        self.place, self.age = max(0, self.place + (1 if action == 1 else -1)), self.age + 1
-        there = self.place == 5
-        return self._seen(), float(there), there, not there and self.age == 25, {}
-
-    def _seen(self):
-        return np.array([self.place / 5, self.age / 25], dtype=np.float32)
-
-
 @pytest.mark.parametrize("terminated", [True, False])
 def test_an_episode_is_reversed_cut_into_minibatches_and_filled_from_the_end_of_others(terminated: bool) -> None:
     ebu = agent(EBUAgent, beta=0.7)
@@ -548,6 +535,116 @@ def test_the_minibatches_of_an_agent_are_those_of_the_plain_function(T: int) -> 
 def test_minibatches_that_cannot_be_made_are_refused(T: int, F: int, size: int) -> None:
     with pytest.raises(ValueError, match="do not make minibatches"):
         backward_minibatches(torch.zeros(T), torch.zeros(F), size)
+
+
+# ---- Algorithm 2 without an agent -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.parametrize("lengths", [(5, 3), (6,), (1, 1, 9), (2, 7)])
+def test_the_minibatches_of_a_drawn_episode_are_its_steps_from_the_end_and_then_those_of_the_next_ones(
+    lengths: tuple[int, ...], terminated: bool
+) -> None:
+    walks = [random_walk(T, seed, terminated) for seed, T in enumerate(lengths)]
+    drawn, q = iter(walks), network()
+    found = ebu_minibatches(q, drawn.__next__, gamma=0.9, beta=0.3, size=3)
+    expected = []
+    for walk in walks:
+        frames, actions, rewards = (torch.from_numpy(x) for x in (walk.frames, walk.actions, walk.rewards))
+        y = plain_targets(rewards, q(frames[1:]).detach(), actions, 0.9, 0.3, terminated)
+        expected += reversed([*zip(frames, actions, y, strict=False)])
+    M = math.ceil(lengths[0] / 3)
+    assert next(drawn, None) is None
+    assert not found[2].requires_grad
+    for column, steps in zip(found, zip(*expected[: 3 * M], strict=True), strict=True):
+        torch.testing.assert_close(column, torch.stack(steps).unflatten(0, (M, 3)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_minibatches_without_a_step_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="at least one step"):
+        ebu_minibatches(network(), lambda: random_walk(3), gamma=0.9, beta=0.5, size=size)
+
+
+def test_a_step_goes_down_the_clipped_errors_of_each_minibatch_in_turn() -> None:
+    """For a linear network the gradient is written down at once: a clipped error times what was seen."""
+    net, target, walk = nn.Linear(2, 4), nn.Linear(2, 4), random_walk(6)
+    for seed, weights in enumerate([*net.parameters(), *target.parameters()]):
+        weights.data = normal(*weights.shape, seed=seed).float()
+    weight, bias = net.weight.detach().clone().double(), net.bias.detach().clone().double()
+    kept = [x.clone() for x in target.parameters()]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    found = ebu_step(net, target, optimizer, lambda: walk, gamma=0.9, beta=0.5, size=3)
+    minibatches = ebu_minibatches(target, lambda: walk, gamma=0.9, beta=0.5, size=3)
+    for loss, seen, actions, y in zip(found, *minibatches, strict=True):
+        errors = [(weight[a] @ s.double() + bias[a] - t).item() for s, a, t in zip(seen, actions, y, strict=True)]
+        assert loss.item() == pytest.approx(sum(e * e / 2 if abs(e) < 1 else abs(e) - 0.5 for e in errors), rel=1e-5)
+        for e, s, a in zip(errors, seen, actions, strict=True):
+            weight[a] -= 0.1 * max(-1, min(1, e)) * s.double()
+            bias[a] -= 0.1 * max(-1, min(1, e))
+    torch.testing.assert_close(net.weight.double(), weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(net.bias.double(), bias, rtol=1e-5, atol=1e-6)
+    assert not found.requires_grad
+    assert all(torch.equal(x, before) for x, before in zip(target.parameters(), kept, strict=True))
+
+
+def test_an_agent_and_the_plain_step_go_to_the_same_weights() -> None:
+    ebu, plain = agent(EBUAgent), agent(EBUAgent)
+    ebu.replay.add(walk := random_walk(19))
+    for _ in range(3):
+        ebu.update()
+    mine = plain.learner
+    ebu_step(mine.q_values, mine.target_values, mine.optimizer, lambda: walk, gamma=0.9, beta=0.5, size=8)
+    for one, other in zip(ebu.learner.network.parameters(), mine.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+class WithOwnMinibatches(EBUAgent):
+    """An agent whose minibatches come from a learner's function."""
+
+    def next_minibatch(self):
+        if not self.minibatches:
+            draw = partial(self.replay.sample_episode, self.generator)
+            size, gamma = self.settings.batch_size, self.settings.gamma
+            columns = lesson.ebu_minibatches(self.learner.target_values, draw, gamma=gamma, beta=self.beta, size=size)
+            self.minibatches = list(zip(*columns, strict=True))
+        return self.minibatches.pop(0)
+
+
+def test_an_agent_with_a_learners_minibatches_goes_the_way_of_the_other() -> None:
+    own, other = agent(WithOwnMinibatches), agent(EBUAgent)
+    histories = [train(each, Corridor(), 150) for each in (own, other)]
+    assert histories[0] == histories[1]
+    for one, same in zip(own.learner.network.parameters(), other.learner.network.parameters(), strict=True):
+        torch.testing.assert_close(one, same)
+
+
+class WithOwnStep(EBUAgent):
+    """An agent that learns from a drawn episode at once, by a learner's function; further updates then are owed."""
+
+    ahead = 0
+
+    def update(self) -> None:
+        if self.ahead == 0:
+            draw = partial(self.replay.sample_episode, self.generator)
+            values = self.learner.q_values, self.learner.target_values
+            settings = {"gamma": self.settings.gamma, "beta": self.beta, "size": self.settings.batch_size}
+            self.ahead = len(lesson.ebu_step(*values, self.learner.optimizer, draw, **settings))
+        self.ahead -= 1
+        self.learner.updates += 1
+        if self.learner.updates % self.settings.sync_every == 0:
+            self.learner.target.load_state_dict(self.learner.network.state_dict())
+
+
+def test_an_agent_with_a_learners_step_learns_the_way_along_a_corridor() -> None:
+    settings = Settings(gamma=0.9, batch_size=16, capacity=2000, warm_up=50, sync_every=50, epsilon_steps=400)
+    own = agent(WithOwnStep, settings=settings)
+    train(own, Corridor(), 600)
+    test = gymnasium.vector.SyncVectorEnv([Corridor] * 3)
+    assert rollouts(own.q_values, test, seed=0).lengths.max() <= 5
+
+
+# ---- agents ---------------------------------------------------------------------------------------------------------
 
 
 def test_targets_are_computed_once_for_each_drawn_episode() -> None:

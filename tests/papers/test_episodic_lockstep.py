@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from corridor import Corridor
 from tensors import seeded
 from torch import Tensor, nn
 
@@ -132,25 +133,6 @@ def test_agents_learn_from_the_targets_that_they_were_given() -> None:
     train_together([agent("EBU", backward=mine, beta=0.3), agent("DQN")], [maze(), maze()], 100)
     assert len(asked) > 1
     assert set(asked) == {0.3}
-
-
-class Corridor(gymnasium.Env):
-    """Six places in a row, seen as numbers in [0, 1]; action 1 goes on to a reward of 1, others go back."""
-
-    observation_space, action_space = gymnasium.spaces.Box(0, 1, (2,)), gymnasium.spaces.Discrete(4)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place, self.age = int(self.np_random.integers(2)), 0
-        return self._seen(), {}
-
-    def step(self, action):
-        self.place, self.age = max(0, self.place + (1 if action == 1 else -1)), self.age + 1
-        there = self.place == 5
-        return self._seen(), float(there), there, not there and self.age == 25, {}
-
-    def _seen(self):
-        return np.array([self.place / 5, self.age / 25], dtype=np.float32)
 
 
 def test_each_agent_learns_the_way_along_a_corridor() -> None:
