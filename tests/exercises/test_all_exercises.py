@@ -20,7 +20,9 @@ from labkit.checks.sandbox import observe, random_states_kept
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
-    for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
+    if not topic.startswith("_")
+    for module in [importlib.import_module(f"labkit.exercises.{topic}")]
+    for exercise in [*module.EXERCISES, *getattr(module, "MORE", ())]
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
     name: answers
@@ -72,7 +74,7 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
     found = {
         "raises": (crash, "ZeroDivisionError"),
         "returns None": (lambda *args, **kwargs: None, "None"),
-        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if several and of_numbers else "list"),
+        "returns a list": (lambda *args, **kwargs: [1.0], "got 1" if several else "list"),
         "returns NaN": (changed(lambda tensor: torch.full_like(tensor, float("nan"))), ""),
         "returns float64": (changed(torch.Tensor.double), "float64"),
         "returns another shape": (changed(lambda tensor: tensor[None, None]), ""),
