@@ -13,9 +13,9 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def gradient(function: Callable, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """The gradient of what `function(*inputs)` returns, weighed by fixed numbers: one tensor for each input."""
-    leaves = [x.clone().requires_grad_() for x in inputs]
+    """The gradient of what the function returns, if that is no scalar weighed by fixed numbers; one for each input."""
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     returned = function(*(leaf * 1 for leaf in leaves))
-    weighed = (returned * normal(*returned.shape, seed=9)).sum()
-    found = torch.autograd.grad(weighed, leaves, allow_unused=True, materialize_grads=True)
+    weights = normal(*returned.shape, seed=9) if returned.ndim else torch.ones(())
+    found = torch.autograd.grad((returned * weights).sum(), leaves, allow_unused=True, materialize_grads=True)
     return found if len(found) > 1 else found[0]
