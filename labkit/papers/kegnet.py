@@ -27,6 +27,7 @@ from labkit.papers.tucker import (  # noqa: F401 - all of the paper can be had f
     compress,
     evbmf_rank,
     evbmf_ranks,
+    hosvd,
     three_convolutions,
     tucker2_conv,
     tucker2_cost,
@@ -206,6 +207,37 @@ def draw_inputs(
     return y, torch.randn(count, latent, generator=rng, device=rng.device)
 
 
+def kegnet_step(
+    generator: nn.Module,
+    decoder: nn.Module,
+    teacher: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    y: Tensor,
+    z: Tensor,
+    *,
+    classifier: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+) -> float:
+    """One step that lowers classifier * l_cls + alpha * l_dec + beta * l_div; returns what it was. Paper: Algorithm 1.
+
+    y (B, classes) and z (B, latent) as from `draw_inputs`; `optimizer` holds the parameters of generator and decoder,
+    which work in the mode that they are in. The teacher answers in evaluation mode, in which it is left; gradients pass
+    through it, but its weights, buffers and gradients stay as they are. Raises ValueError for weights of losses that
+    are negative or all 0, for a loss that is not finite, before anything has moved, and what the three losses raise.
+    """
+    _require_weights(classifier, alpha, beta)
+    teacher.eval()
+    x = generator(y, z)  # (B, ...)
+    losses = classifier_loss(teacher(x), y), decoder_loss(z, decoder(x)), diversity_loss(z, x)
+    loss = sum(weight * loss for weight, loss in zip((classifier, alpha, beta), losses, strict=True))
+    _require_finite(loss, "the loss")
+    optimizer.zero_grad()
+    loss.backward(inputs=[*generator.parameters(), *decoder.parameters()])  # and none for the teacher's weights
+    optimizer.step()
+    return loss.item()
+
+
 def train_generator(
     teacher: nn.Module,
     generator: ImageGenerator | DenseGenerator,
@@ -243,8 +275,7 @@ def train_generator(
         raise ValueError(f"teacher_mode must be 'eval' or 'train', got {teacher_mode!r}")
     if steps < 1 or batch_size < 2:
         raise ValueError(f"training takes at least 1 step and batches of at least 2, got {steps} and {batch_size}")
-    if not (min(classifier, alpha, beta) >= 0 < max(classifier, alpha, beta)):
-        raise ValueError(f"weights of losses must not be negative, nor all 0, got {classifier}, {alpha} and {beta}")
+    _require_weights(classifier, alpha, beta)
     for name, tensor in teacher.state_dict().items():
         _require_finite(tensor, f"the teacher's {name}", integers=True)
     frozen = copy.deepcopy(teacher).requires_grad_(False).train(teacher_mode == "train")
@@ -443,3 +474,8 @@ def _require_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def _require_weights(classifier: float, alpha: float, beta: float) -> None:
+    if not (min(classifier, alpha, beta) >= 0 < max(classifier, alpha, beta)):
+        raise ValueError(f"weights of losses must not be negative, nor all 0, got {classifier}, {alpha} and {beta}")

@@ -198,6 +198,29 @@ def compress(model: nn.Module, layers: Mapping[str, Ranks | None] | Iterable[str
 # ---- the decomposition ----------------------------------------------------------------------------------------------
 
 
+def hosvd(kernel: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """Tucker-2 in closed form: core (r_o, r_i, k, k), U_i (C_i, r_i), U_o (C_o, r_o) of a kernel (C_o, C_i, k, k).
+
+    Columns of U_o and U_i are the leading left singular vectors of the unfoldings C_o x C_i k^2 and C_i x C_o k^2, the
+    largest singular value first, each up to its sign. The core is W projected on them, and W^ is what they stand for:
+
+        core_pq = sum_ab (U_o)_ap (U_i)_bq W_ab,  W^_ab = sum_pq (U_o)_ap (U_i)_bq core_pq,  W_ab of k x k numbers.
+
+    |W - W^|^2 is at most the sum of the discarded squared singular values of both unfoldings, and at most twice that of
+    the best Tucker-2 of these ranks. `tucker2_conv` starts here and improves on it. A linear layer's weight (C_o, C_i)
+    will do, too. Nothing is differentiated. Raises ValueError unless the kernel is finite, floating-point and has two
+    axes at least, and for ranks outside of 1 ... C_i and 1 ... C_o. Kim et al., section 3.1; De Lathauwer et al., 2000.
+    """
+    if kernel.ndim < 2 or not kernel.is_floating_point():
+        raise ValueError(f"a floating-point kernel (C_o, C_i, ...) is asked for, got {kernel.dtype} {_shape(kernel)}")
+    _require_finite(kernel, "the weights")
+    _require_ranks(ranks, kernel.shape[1], kernel.shape[0])
+    W = kernel.detach().double()
+    U_i, U_o = (_leading_vectors(W, mode, rank).flip(1) for mode, rank in zip((1, 0), ranks, strict=True))
+    core = torch.einsum("oi...,op,iq->pq...", W, U_o, U_i)  # (r_o, r_i, k, k)
+    return core.to(kernel.dtype), U_i.to(kernel.dtype), U_o.to(kernel.dtype)
+
+
 def _tucker2(weight: Tensor, ranks: Ranks | None) -> tuple[Tensor, Tensor, Tensor]:
     """Core (r_o, r_i, ...), U_i (C_i, r_i), U_o (C_o, r_o) of a weight (C_o, C_i, ...), by higher-order iteration.
 
@@ -218,7 +241,7 @@ def _tucker2(weight: Tensor, ranks: Ranks | None) -> tuple[Tensor, Tensor, Tenso
 
 
 def _leading_vectors(W: Tensor, mode: int, rank: int) -> Tensor:
-    """HOSVD: the left singular vectors of an unfolding, (C, rank), from its Gram matrix, which is much smaller."""
+    """Left singular vectors of an unfolding, (C, rank), the largest last: from its Gram matrix, which is smaller."""
     unfolding = W.transpose(0, mode).flatten(1)
     return torch.linalg.eigh(unfolding @ unfolding.T).eigenvectors[:, -rank:]
 

@@ -28,6 +28,7 @@ from labkit.papers.kegnet import (
     diversity_loss,
     draw_data,
     draw_inputs,
+    kegnet_step,
     mlp_student,
     standardize_images,
     train_generator,
@@ -436,6 +437,79 @@ def test_with_an_optimizer_training_goes_on_where_it_was() -> None:
     assert {values["step"].item() for values in optimizer.state.values()} == {200}
 
 
+# ---- one step -------------------------------------------------------------------------------------------------------
+
+WEIGHTS = {"classifier": 0.5, "alpha": 2.0, "beta": 3.0}
+
+
+def descent(*models: nn.Module, lr: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD([parameter for model in models for parameter in model.parameters()], lr=lr)
+
+
+def first_inputs() -> tuple[Tensor, Tensor]:
+    """The y and z with which `train_generator` begins, after a seed for dropout."""
+    rng = seeded()
+    torch.randint(2**31, (1,), generator=rng)
+    return draw_inputs(16, 3, 4, rng)
+
+
+def one_step(**settings: object) -> tuple[float, tuple[nn.Module, ...]]:
+    teacher, generator, decoder = small()
+    loss = kegnet_step(generator, decoder, teacher, descent(generator, decoder), *first_inputs(), **settings)
+    return loss, (teacher, generator, decoder)
+
+
+@pytest.mark.parametrize("settings", [{}, WEIGHTS, {"classifier": 0.0}], ids=str)
+def test_a_step_is_the_first_one_of_training(settings: dict) -> None:
+    _, (_, generator, decoder) = one_step(**settings)
+    other = small()
+    train_generator(*other, steps=1, batch_size=16, rng=seeded(), optimizer=descent(*other[1:]), **settings)
+    for model, expected in ((generator, other[1]), (decoder, other[2])):
+        torch.testing.assert_close(model.state_dict(), expected.state_dict())
+
+
+def test_a_step_goes_down_the_slope_of_the_three_weighed_losses() -> None:
+    found, (_, generator, decoder) = one_step(**WEIGHTS)
+    teacher, *models = small()
+    teacher.eval()
+    y, z = first_inputs()
+    x = models[0](y, z)
+    expected = (
+        0.5 * F.cross_entropy(teacher(x), y) + 2 * F.mse_loss(models[1](x), z) + 3 * published_diversity_loss(z, x)
+    )
+    assert found == pytest.approx(expected.item())
+    for model, old in ((generator, models[0]), (decoder, models[1])):
+        slopes = torch.autograd.grad(expected, list(old.parameters()), retain_graph=True)
+        for new, parameter, slope in zip(model.parameters(), old.parameters(), slopes, strict=True):
+            torch.testing.assert_close(new, parameter - 0.1 * slope)
+
+
+def test_after_a_step_the_teacher_is_as_before_but_in_evaluation_mode() -> None:
+    _, (teacher, *models) = one_step()
+    assert state(teacher) == state(small()[0].eval())
+    assert all(model.training for model in models)
+
+
+def test_steps_do_not_add_up_gradients() -> None:
+    teacher, generator, decoder = small()
+    optimizer, gradients = descent(generator, decoder, lr=0.0), []
+    for _ in range(2):
+        kegnet_step(generator, decoder, teacher, optimizer, *first_inputs())
+        gradients.append([parameter.grad.clone() for parameter in generator.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_step_whose_loss_is_not_finite_moves_nothing() -> None:
+    teacher, generator, _ = small()
+    before = copy.deepcopy([*generator.parameters()])
+    with pytest.raises(ValueError, match="the loss must be finite, but some are NaN or infinite"):
+        kegnet_step(generator, NoDecoder(), teacher, descent(generator), *first_inputs())
+    torch.testing.assert_close([*generator.parameters()], before)
+
+
+# ---- data of a trained generator ------------------------------------------------------------------------------------
+
+
 def test_data_of_a_trained_generator_teach_a_compressed_student_to_answer_as_its_teacher() -> None:
     teacher = made(5, lambda: MLP(6, 3, hidden=32, layers=3, dropout=0.0))
     with torch.no_grad():
@@ -525,6 +599,7 @@ def train(teacher: nn.Module, decoder: Decoder | None = None, **settings: object
         (lambda: train(Noisy(), batch_size=1), "at least 1 step and batches of at least 2, got 1 and 1"),
         (lambda: train(Noisy(), beta=-1.0), r"must not be negative, nor all 0, got 1\.0, 1\.0 and -1\.0"),
         (lambda: train(Noisy(), classifier=0, alpha=0), "must not be negative, nor all 0, got 0, 0 and 0"),
+        (lambda: one_step(beta=-1.0), r"must not be negative, nor all 0, got 1\.0, 1\.0 and -1\.0"),
         (lambda: train(Noisy(), smoothing=1.0), r"smoothing must lie in \[0, 1\), got 1\.0"),
         (lambda: train(Noisy(), lr=1e30, steps=20), "must be finite, but some are NaN or infinite: check teacher and"),
         (lambda: train(Noisy(), decoder=NoDecoder()), "the decoder loss must be finite"),
@@ -561,7 +636,16 @@ def test_bad_input_is_refused_in_one_sentence(call: Callable[[], object], messag
 
 @pytest.mark.parametrize(
     "name",
-    ["evbmf_rank", "evbmf_ranks", "tucker2_conv", "tucker2_linear", "three_convolutions", "tucker2_cost", "compress"],
+    [
+        "compress",
+        "evbmf_rank",
+        "evbmf_ranks",
+        "hosvd",
+        "three_convolutions",
+        "tucker2_conv",
+        "tucker2_cost",
+        "tucker2_linear",
+    ],
 )
 def test_what_compresses_a_teacher_can_be_imported_from_here_too(name: str) -> None:
     assert getattr(kegnet, name) is getattr(tucker, name)

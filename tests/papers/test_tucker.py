@@ -19,6 +19,7 @@ from labkit.papers.tucker import (
     compress,
     evbmf_rank,
     evbmf_ranks,
+    hosvd,
     three_convolutions,
     tucker2_conv,
     tucker2_cost,
@@ -278,6 +279,64 @@ def test_the_same_convolution_always_gives_the_same_factors(settings: dict) -> N
     assert found[0] == found[1]
 
 
+# ---- HOSVD ----------------------------------------------------------------------------------------------------------
+
+
+def put_together(core: Tensor, U_i: Tensor, U_o: Tensor) -> Tensor:
+    return torch.einsum("pqhw,op,iq->oihw", core, U_o, U_i)
+
+
+@pytest.mark.parametrize("ranks", [(1, 1), (3, 4), (6, 2), (2, 16)])
+def test_the_hosvd_is_the_projection_on_the_leading_singular_vectors_that_numpy_finds(ranks: tuple[int, int]) -> None:
+    W = normal(16, 6, 3, 3).numpy()
+    U_o = np.linalg.svd(W.reshape(16, -1), full_matrices=False)[0][:, : ranks[1]]
+    U_i = np.linalg.svd(W.swapaxes(0, 1).reshape(6, -1), full_matrices=False)[0][:, : ranks[0]]
+    by_outputs = np.tensordot(U_o @ U_o.T, W, axes=(1, 0))
+    expected = np.tensordot(U_i @ U_i.T, by_outputs, axes=(1, 1)).swapaxes(0, 1)
+    core, found_i, found_o = hosvd(torch.from_numpy(W), ranks)
+    assert (core.shape, found_i.shape, found_o.shape) == ((ranks[1], ranks[0], 3, 3), (6, ranks[0]), (16, ranks[1]))
+    np.testing.assert_allclose(put_together(core, found_i, found_o), expected, atol=1e-10)
+    np.testing.assert_allclose(np.abs((found_o.numpy() * U_o).sum(0)), 1, atol=1e-8)  # alike but for the sign, in order
+    np.testing.assert_allclose(np.abs((found_i.numpy() * U_i).sum(0)), 1, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(16, 6, 5, 5), (6, 2, 1, 1), (1, 40, 3, 3)], ids=str)
+def test_the_hosvd_of_all_ranks_is_exact_and_the_slices_of_its_core_are_as_long_as_the_singular_values(shape) -> None:
+    W = normal(*shape)
+    core, U_i, U_o = hosvd(W, (shape[1], shape[0]))
+    torch.testing.assert_close(put_together(core, U_i, U_o), W)
+    for mode in (0, 1):
+        gram = core.transpose(0, mode).flatten(1) @ core.transpose(0, mode).flatten(1).T
+        squares = torch.linalg.svdvals(W.transpose(0, mode).flatten(1)).square()
+        expected = torch.cat([squares, torch.zeros(shape[mode] - len(squares))])
+        torch.testing.assert_close(gram, torch.diag(expected.double()), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ranks", [(1, 1), (3, 4), (2, 16), (5, 15)])
+def test_the_hosvd_loses_no_less_than_the_iteration_and_no_more_than_twice_that_nor_than_the_bound(ranks) -> None:
+    layer = conv()
+    W = layer.weight.detach().double()
+    lost = ((put_together(*hosvd(W, ranks)) - W).square().sum() / W.square().sum()).item()
+    assert error(layer, ranks) - 1e-9 <= lost <= min(2 * error(layer, ranks), sum(discarded(layer, ranks))) + 1e-9
+
+
+def test_what_the_hosvd_gives_is_what_three_convolutions_take() -> None:
+    layer = conv(stride=2, padding=1)
+    parts = hosvd(layer.weight, (3, 5))
+    x = normal(2, 6, 9, 11).float()
+    assert not any(part.requires_grad for part in parts)
+    assert {part.dtype for part in parts} == {torch.float32}
+    expected = nn.functional.conv2d(x, put_together(*parts), layer.bias, 2, 1)
+    torch.testing.assert_close(three_convolutions(x, *parts, layer.bias, 2, 1), expected)
+
+
+def test_the_hosvd_of_a_linear_layer_is_its_truncated_svd() -> None:
+    W = normal(9, 12)
+    core, U_i, U_o = hosvd(W, (5, 5))
+    U, s, Vh = torch.linalg.svd(W, full_matrices=False)
+    torch.testing.assert_close(U_o @ core @ U_i.T, U[:, :5] * s[:5] @ Vh[:5])
+
+
 # ---- linear layers and whole models ---------------------------------------------------------------------------------
 
 
@@ -345,6 +404,10 @@ def broken() -> nn.Sequential:
         (lambda: tucker2_conv(conv(), (3, 17)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(3, 17\)"),
         (lambda: tucker2_conv(conv(), (0, 4)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(0, 4\)"),
         (lambda: tucker2_conv(conv(), (3, -1)), ValueError, r"got \(3, -1\)"),
+        (lambda: hosvd(normal(16, 6, 5, 5), (7, 4)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(7, 4\)"),
+        (lambda: hosvd(torch.ones(4, 3).long(), (1, 1)), ValueError, r"floating-point kernel .* torch.int64 \(4, 3\)"),
+        (lambda: hosvd(torch.ones(4), (1, 1)), ValueError, r"a floating-point kernel .* got torch.float32 \(4,\)"),
+        (lambda: hosvd(NAN, (1, 1)), ValueError, "the weights must be finite, but some are NaN or infinite"),
         (lambda: tucker2_cost((6, 16), 5, (7, 4), (9, 4)), ValueError, r"in 1 to 6 and 1 to 16, .*, got \(7, 4\)"),
         (lambda: tucker2_conv(conv(), 3), TypeError, r"ranks must be a pair of integers \(in, out\), got 3"),
         (lambda: tucker2_conv(conv(), (3, 4.0)), TypeError, r"a pair of integers \(in, out\), got \(3, 4.0\)"),
