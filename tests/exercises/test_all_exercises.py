@@ -69,7 +69,7 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
 
     with random_states_kept():
         answer = observe(exercise.probes[0].observe, exercise.reference).returns[0]
-    several = isinstance(answer, tuple)
+    several = isinstance(answer, (tuple, list))
     of_numbers = not any(isinstance(part, torch.Tensor) for part in (answer if several else (answer,)))
     found = {
         "raises": (crash, "ZeroDivisionError"),
