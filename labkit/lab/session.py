@@ -185,9 +185,11 @@ class Lab:
             name = next((known for known in self.exercises if notebook.get(known, self) is function), name)
         exercise = self._exercise(name)
         result = check(exercise, function)
-        problem = self._progress.note(self.lesson, exercise.name, result.outcome)
-        fields = {"name": result.name, "outcome": result.outcome, "checks": result.checks, "passed": result.passed}
-        self._display("exercise", fields | {"mistake": result.mistake}, text=result.text)
+        unchanged = result.outcome == "reference"  # nothing of the learner's was checked, and nothing is noted
+        problem = None if unchanged else self._progress.note(self.lesson, exercise.name, result.outcome)
+        fields = {"name": result.name, "outcome": "not attempted" if unchanged else result.outcome}
+        fields |= {"checks": result.checks, "passed": result.passed, "mistake": result.mistake}
+        self._display("exercise", fields, text=result.text)
         if problem:
             _say(problem)
         return function if result.outcome == "correct" else exercise.reference

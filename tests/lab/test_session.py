@@ -436,6 +436,25 @@ def test_the_reference_is_used_where_the_answer_is_wrong_and_the_cause_is_named(
     assert said.endswith("Until then the lab goes on with the reference.")
 
 
+@pytest.mark.parametrize("first", ["raise NotImplementedError", "return mu.sum()"])
+def test_the_check_cell_run_again_says_that_the_function_is_the_librarys_and_notes_nothing(
+    lab, shown, tmp_path, first: str
+) -> None:
+    notebook = run_cell(lab, f"def {KL}(mu, logvar): {first}\n{KL} = lab.check({KL})")
+    noted = (tmp_path / "progress.json").read_bytes()
+    for _ in range(2):
+        exec(f"{KL} = lab.check({KL})", notebook)
+        assert notebook[KL] is paper.kl_to_standard_normal
+        assert shown[-1].data["text/plain"].startswith(f"{KL}: this is the library's own function, not yours: run the")
+        assert (record_of(shown[-1])["outcome"], record_of(shown[-1])["passed"]) == ("not attempted", 0)
+    assert (tmp_path / "progress.json").read_bytes() == noted
+
+
+def test_the_librarys_function_is_not_noted_as_an_attempt_at_all(lab, tmp_path) -> None:
+    run_cell(lab, f"from labkit.papers import autoencoders as paper\n{KL} = lab.check(paper.{KL})")
+    assert not (tmp_path / "progress.json").exists()
+
+
 @pytest.mark.parametrize(
     "right",
     [
@@ -518,12 +537,12 @@ def test_a_batch_run_neither_reads_nor_writes_the_learners_progress(monkeypatch,
     before = file.read_bytes()
     monkeypatch.setenv("LABKIT_BATCH", "1")
     lab = labkit.start(LESSON)
-    lab.check(paper.elbo)
+    lab.check(own_kl, KL)
     lab.progress()
     assert f"0 of {len(lab.exercises)} solved" in shown[-1].data["text/markdown"]
     assert file.read_bytes() == before
     file.unlink()
-    lab.check(paper.elbo)
+    lab.check(own_kl, KL)
     assert not file.exists()
 
 

@@ -14,8 +14,12 @@ from labkit.course.results import Run
 from labkit.course.run import run_lessons
 from labkit.course.source import read_source
 
-WRONG, SOLVED = "exercise.mistakes[0].function", "exercise.answer or exercise.alternatives[0]"
+WRONG, SOLVED = (
+    "exercise.mistakes[0].function",
+    "edited(exercise.answer) if exercise.answer else exercise.alternatives[0]",
+)
 ANSWER = """\
+from labkit.checks.edits import edited
 from labkit.exercises.{topic} import EXERCISES
 ({name},) = [{answer} for exercise in EXERCISES if exercise.name == {name!r}]"""
 
