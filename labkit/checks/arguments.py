@@ -97,7 +97,7 @@ def same(before: Any, now: Any) -> bool:
         return before.tobytes() == now.tobytes() if before.dtype != object else same(list(before.flat), list(now.flat))
     if isinstance(before, ModuleState):
         state = _module_state(now)
-        if before.module is not state.module:
+        if type(before.module) is not type(state.module):
             return False
         return before.training == state.training and same(before.tensors, state.tensors)
     if isinstance(before, (list, tuple, deque)):
