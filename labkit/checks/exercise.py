@@ -165,6 +165,8 @@ def check(exercise: Exercise, function: Any) -> Result:
         said.insert(0, mistake.message)
     else:
         said += [text for text in (_relation(exercise, function, look), *_besides(look.failures)) if text]
+        if first.kind in ("value", "gradient") and first.inputs and not shown(first.inputs):
+            said.append(f'lab.inputs("{exercise.name}") shows the inputs.')
         said.append(f'lab.hint("{exercise.name}") gives a hint.')
     passed = count - len({failure.probe for failure in look.failures}) - (count - len(look.seen))
     return Result(exercise.name, "not yet", count, passed, " ".join(said), mistake and mistake.name, first)

@@ -528,6 +528,13 @@ def test_small_inputs_are_shown_with_a_failure_and_kept_with_both_values() -> No
     assert (result.failure.expected.tolist(), result.failure.got.tolist()) == ([3, 9], [4, 12])
 
 
+def test_large_inputs_are_pointed_to() -> None:
+    large = replace(EXERCISE, probes=EXERCISE.probes[1:2])
+    message = check(large, lambda x: x.mean(1) ** 2).message
+    assert message.endswith(f'lab.inputs("row_means") shows the inputs. {HINT}')
+    assert "lab.inputs" not in fails(lambda x: x.mean(1) ** 2)
+
+
 def test_a_factor_is_named_where_no_mistake_is() -> None:
     assert fails(lambda x: x.mean(1) * 3).endswith("Its result is 3 times what is expected.")
     assert fails(lambda x: x.sum(1)).endswith("Its result is the expected one times the last dimension of `x`.")
