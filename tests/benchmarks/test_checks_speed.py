@@ -15,7 +15,7 @@ from labkit.checks.edits import edited
 from labkit.checks.exercise import Exercise, check
 from labkit.checks.sandbox import observe, random_states_kept
 
-TOPICS = [topic for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)]
+TOPICS = [topic for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__) if topic[0] != "_"]
 
 
 def cpu_seconds(task) -> float:

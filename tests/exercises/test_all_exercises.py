@@ -21,6 +21,7 @@ from labkit.checks.sandbox import Observation, observe, random_states_kept
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
+    if not topic.startswith("_")
     for exercise in importlib.import_module(f"labkit.exercises.{topic}").EXERCISES
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
@@ -197,8 +198,11 @@ def test_an_answer_without_a_gradient_is_refused_where_the_reference_has_one(exe
     wanted = exercise.differentiable and is_differentiable(exercise)
     for twin in (without, only_values):
         result = check(exercise, twin)
-        assert result.outcome == ("not yet" if wanted else "correct"), result.message
-        assert not wanted or "gradient" in result.message
+        if wanted:
+            assert result.outcome == "not yet", result.message
+            assert "gradient" in result.message
+        else:  # only a probe of its own may still ask for one
+            assert result.failure is None or result.failure.kind == "value", result.message
 
 
 @over_exercises
