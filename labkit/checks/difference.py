@@ -29,11 +29,17 @@ def difference(expected: Any, got: Any, *, rtol: float, atol: float) -> str | No
     """What differs between `expected` and `got`, in the order a reader wants it: type, shape, dtype, NaN, value.
 
     Both are a tensor, a number, a string, None, or tuples, lists and dicts of these. A list is as good as a tuple,
-    and an int as good as an equal float; a tensor is only as good as a tensor. Tensors are compared on the CPU:
+    an int as good as an equal float, any integer dtype as good as another, and a tensor without axes as good as a
+    number; where a tensor is expected, only a tensor will do. Tensors are compared on the CPU:
     |got - expected| <= atol + rtol * |expected| for floating point, exactly for integers and booleans.
     """
     if got is None and expected is not None:
         return "returned None: is the `return` missing?"
+    if type(got).__module__ == "torch.return_types" and not isinstance(expected, (tuple, list)):
+        found = type(got).__name__
+        return f"expected {_kind(expected)}, got all that torch.{found} returns, values and indices: take its `.values`"
+    if _family(expected) == "number" and _family(got) == "tensor" and got.dim() == 0:
+        got = got.item()
     if _family(expected) != _family(got) or _family(expected) == "other":
         return f"expected {_kind(expected)}, got {_kind(got)}"
     if isinstance(expected, Tensor):
@@ -44,7 +50,7 @@ def difference(expected: Any, got: Any, *, rtol: float, atol: float) -> str | No
         return _sequence_difference(expected, got, rtol, atol)
     if isinstance(expected, (Real, np.bool_)):
         return _number_difference(expected, got, rtol, atol)
-    return None if expected == got else f"expected {_text(expected)}, got {_text(got)}"
+    return None if expected == got else f"expected {as_text(expected)}, got {as_text(got)}"
 
 
 def comparable(value: Any) -> bool:
@@ -59,11 +65,13 @@ def comparable(value: Any) -> bool:
 def snapshot(value: Any) -> Any:
     """A copy that later in-place changes cannot reach: tensors detached, cloned and on the CPU."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
+        return value.detach() if value.is_meta else value.detach().cpu().clone()
     if isinstance(value, Mapping):
         return {key: snapshot(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         copies = [snapshot(item) for item in value]
+        if type(value).__module__ == "torch.return_types":  # to be told from a tuple
+            return type(value)(copies)
         return copies if isinstance(value, list) else tuple(copies)  # a named tuple needs no name here
     return value
 
@@ -95,9 +103,14 @@ def _tensor_difference(expected: Tensor, got: Tensor, rtol: float, atol: float) 
         return f"expected a tensor of layout {expected.layout}, got {got.layout}"
     if got.shape != expected.shape:
         return f"expected shape {_shape(expected)}, got {_shape(got)}"
-    if got.dtype != expected.dtype:
-        return f"expected dtype {_dtype(expected)}, got {_dtype(got)}"
     expected, got = expected.cpu(), got.cpu()
+    if got.dtype != expected.dtype:
+        if not (_is_integer(got) and _is_integer(expected)):
+            said = f"expected dtype {_dtype(expected)}, got {_dtype(got)}"
+            wide = torch.complex128 if expected.is_complex() or got.is_complex() else torch.float64
+            close = torch.isclose(got.to(wide), expected.to(wide), rtol=rtol, atol=atol, equal_nan=True)
+            return said if close.all() else f"{said}, and the values differ"
+        got = got.to(expected.dtype)
     exact = not (expected.is_floating_point() or expected.is_complex())
     wrong = expected != got if exact else ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
     if not wrong.any():
@@ -156,15 +169,15 @@ def _mapping_difference(expected: Any, got: Any, rtol: float, atol: float) -> st
 def _expected_got(expected: Any, got: Any) -> str:
     """Both with four significant digits, or with more where four would show two different values alike."""
     for digits in (4, 8, 17):
-        shown = _text(expected, digits), _text(got, digits)
+        shown = as_text(expected, digits), as_text(got, digits)
         if shown[0] != shown[1]:
             break
     return f"expected {shown[0]}, got {shown[1]}"
 
 
-def _text(value: Any, digits: int = 4) -> str:
+def as_text(value: Any, digits: int = 4) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(_text(item, digits) for item in value) + "]"
+        return "[" + ", ".join(as_text(item, digits) for item in value) + "]"
     if isinstance(value, str):
         return repr(shorten(value, 80))
     return str(value) if value is None or isinstance(value, (bool, int)) else _number(value, digits)
@@ -176,6 +189,10 @@ def _number(value: Any, digits: int = 4) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _dtype(tensor: Tensor) -> str:

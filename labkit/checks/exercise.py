@@ -16,15 +16,27 @@ It displays nothing; `labkit.lab.session` shows what comes back. An exercise is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from textwrap import dedent
 from typing import Any, Literal
 
-from labkit.checks.difference import comparable, difference
-from labkit.checks.sandbox import Observation, error_text, is_stub, observe, random_states_kept
+from torch import Tensor
 
-Outcome = Literal["not attempted", "correct", "not yet"]
+from labkit.checks.arguments import Call, name_of, rebuilt, same, shown
+from labkit.checks.difference import comparable, difference
+from labkit.checks.gradients import LARGEST, cuts, size, wrong_gradient
+from labkit.checks.relations import Pair, relation, sizes_of
+from labkit.checks.sandbox import Observation, call_quietly, error_text, is_stub, observe, random_states_kept
+from labkit.checks.timelimit import TooSlow
+
+Outcome = Literal["not attempted", "correct", "not yet", "reference"]
+SECONDS = 10.0
+"""What a learner's function may take for all probes, and a hundred times what the reference takes on this machine."""
+REPEATED = 3
+"""How many calls of one probe are looked at for gradients, and for how wrong results hang together with right ones."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +69,16 @@ class Exercise:
 
     name: str
     reference: Callable
+    answer: Callable  # what one would write on paper, without guards and fast tricks: `lab.solution`
     probes: tuple[Probe, ...]
     hints: tuple[str, str, str]  # from a nudge to nearly the answer
     mistakes: tuple[Mistake, ...]  # at least three
-    alternatives: tuple[Callable, ...] = ()  # right answers written differently
-    answer: Callable | None = None  # what one would write on paper, without guards and fast tricks: `lab.solution`
     minutes: int = 5  # what a learner needs for it
     difficulty: Literal[1, 2, 3] = 2  # one line of a formula, a few steps, a piece of algorithm
     importance: Literal[1, 2, 3] = 2  # 3: without it the paper cannot be rebuilt
     level: Literal["core", "stretch", "bonus"] = "core"
-    differentiable: bool = True  # False for targets, counts and records: nothing is trained through them
+    differentiable: bool | tuple[str, ...] = True
+    """False for targets, counts and records, through which nothing is trained; or through which arguments it is."""
     changes: tuple[str, ...] = ()  # arguments that it is meant to change
 
     def __post_init__(self) -> None:
@@ -76,10 +88,29 @@ class Exercise:
             "exactly three hints": len(self.hints) != 3,
             "at least three mistakes": len(self.mistakes) < 3,
             "mistakes with different names": len(set(names)) != len(names),
-            "a plain answer": not (self.answer or self.alternatives),
         }
         if missing := [need for need, is_missing in wrong.items() if is_missing]:
             raise ValueError(f"exercise {self.name!r} needs {', '.join(missing)}.")
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Each probe's `where`, such that it stands for itself: what "the same" is, and where "there"."""
+        found: list[str] = []
+        for probe in self.probes:
+            found.append(_with_referent(probe.where, found[-1]) if found else probe.where)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One thing that is wrong: a sentence for the learner, and the values behind it."""
+
+    probe: int
+    kind: Literal["value", "argument", "setting", "gradient", "time"]
+    sentence: str
+    inputs: Mapping[str, Any]  # the arguments of the call in question, by name; empty where there was none
+    expected: Any = None
+    got: Any = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,7 @@ class Result:
     passed: int
     message: str
     mistake: str | None = None
+    failure: Failure | None = field(default=None, compare=False, repr=False)  # the first one
 
     @property
     def text(self) -> str:
@@ -105,6 +137,9 @@ class Result:
 def check(exercise: Exercise, function: Any) -> Result:
     """Compare `function` with the exercise's reference under every probe; nothing it does escapes but its prints.
 
+    Beside what the probes look at, for every exercise: it changes none of its arguments, sets nothing for the whole
+    process, comes to an end, and its result has the reference's gradient.
+
     What it prints is let through up to the first probe that fails. KeyboardInterrupt passes. An exception of the
     reference itself does too: then the exercise is at fault, not the learner.
     """
@@ -112,27 +147,178 @@ def check(exercise: Exercise, function: Any) -> Result:
     if not callable(function):
         message = f"{exercise.name} is {_what(function)}, not a function: run the cell that defines it with `def`."
         return Result(exercise.name, "not yet", count, 0, message)
-    seen: list[Observation] = []
-    failures: list[str] = []  # one sentence for each failing probe, in order
-    for probe in exercise.probes:
-        expected = _expected(exercise, probe)
-        got = observe(probe.observe, function, quiet=bool(failures))
-        if not seen and is_stub(got.raised, function):
-            message = "not attempted yet: the lab goes on with the reference."
-            return Result(exercise.name, "not attempted", count, 0, message)
-        if said := _failure(exercise, probe, function, expected, got):
-            failures.append(f"At {probe.where}: {said}" + ("" if said.endswith("?") else "."))
-        seen.append(got)
-    if not failures:
+    if function is exercise.reference or function is exercise.answer:
+        message = "this is the library's own function, not yours: run the cell with your `def` again, then this one."
+        return Result(exercise.name, "reference", count, 0, message)
+    look = _look(exercise, function, quiet=False)
+    if look.is_stub:
+        message = "not attempted yet: the lab goes on with the reference."
+        return Result(exercise.name, "not attempted", count, 0, message)
+    if not look.failures:
         return Result(exercise.name, "correct", count, count, f"correct ({count} check{'s' * (count > 1)})")
-    mistake = next((m for m in exercise.mistakes if _is_mistake(exercise, m, seen)), None)
-    parts = (mistake.message, failures[0]) if mistake else (failures[0], f'lab.hint("{exercise.name}") gives a hint.')
-    return Result(exercise.name, "not yet", count, count - len(failures), " ".join(parts), mistake and mistake.name)
+    first = look.failures[0]
+    mistake = next((m for m in exercise.mistakes if _is_mistake(exercise, m, look)), None)
+    said = [f"At {_place(exercise, first)}: {first.sentence}" + ("" if first.sentence.endswith("?") else ".")]
+    if mistake:
+        said.insert(0, mistake.message)
+    else:
+        said += [text for text in (_relation(exercise, function, look), *_besides(look.failures)) if text]
+        if first.kind in ("value", "gradient") and first.inputs and not shown(first.inputs):
+            said.append(f'lab.inputs("{exercise.name}") shows the inputs.')
+        said.append(f'lab.hint("{exercise.name}") gives a hint.')
+    passed = count - len({failure.probe for failure in look.failures}) - (count - len(look.seen))
+    return Result(exercise.name, "not yet", count, passed, " ".join(said), mistake and mistake.name, first)
 
 
 def solution(exercise: Exercise) -> str:
     """The source of the plain answer."""
-    return dedent(inspect.getsource(exercise.answer or exercise.reference))
+    return dedent(inspect.getsource(exercise.answer))
+
+
+@dataclass
+class _Look:
+    """What came of looking at a function under every probe, up to one that did not come to an end."""
+
+    expected: list[Observation] = field(default_factory=list)
+    seen: list[Observation] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)  # those of values first
+    is_stub: bool = False
+
+
+def _look(exercise: Exercise, function: Callable, *, quiet: bool) -> _Look:
+    look = _Look()
+    habits: list[Failure] = []  # what it does beside computing values
+    for index, probe in enumerate(exercise.probes):
+        expected = _expected(exercise, probe)
+        look.expected.append(expected)
+        got = observe(
+            probe.observe,
+            function,
+            quiet=quiet or bool(look.failures),
+            label=f"probe {index + 1} ({exercise.places[index]}):",
+            limit=SECONDS + sum(100 * one.seconds for one in look.expected) - sum(one.seconds for one in look.seen),
+        )
+        if not look.seen and is_stub(got.raised, function):
+            look.is_stub = True
+            return look
+        look.seen.append(got)
+        if said := _failure(exercise, probe, function, expected, got):
+            kind = "time" if isinstance(got.raised, TooSlow) else "value"
+            look.failures.append(_failed(exercise, function, index, kind, said, expected, got))
+            if kind == "time":
+                break
+        habits += _habits(exercise, function, index, expected, got)
+    look.failures += habits
+    if not look.failures and exercise.differentiable:
+        look.failures += _gradient(exercise, function, look)
+    return look
+
+
+def _failed(
+    exercise: Exercise, function: Callable, index: int, kind: str, said: str, expected: Observation, got: Observation
+) -> Failure:
+    """A failure with the arguments of the first call that returned something else, or raised."""
+    probe, calls = exercise.probes[index], expected.calls
+    wrong = 0
+    while wrong < min(len(calls), len(got.calls)) - 1 and (
+        difference(calls[wrong].returned, got.calls[wrong].returned, rtol=probe.rtol, atol=probe.atol) is None
+    ):
+        wrong += 1
+    inputs = calls[wrong].named(function, exercise.reference) if calls else {}
+    return Failure(index, kind, said, inputs, expected.value, got.value if got.error is None else got.error)
+
+
+def _habits(
+    exercise: Exercise, function: Callable, index: int, expected: Observation, got: Observation
+) -> list[Failure]:
+    """Arguments that are changed though the reference leaves them alone, and settings of the whole process."""
+    found = []
+    free = {key for call in expected.calls for key in call.changed}
+    for call in got.calls:
+        keys = [
+            key for key in call.changed if key not in free and name_of(key, exercise.reference) not in exercise.changes
+        ]
+        if keys:
+            name = name_of(keys[0], function, exercise.reference)
+            sentence = f"it changes its argument `{name}`: work on a copy"
+            found.append(Failure(index, "argument", sentence, call.named(function, exercise.reference)))
+            break
+    if settings := [name for name in got.settings if name not in expected.settings]:
+        sentence = f"it sets {' and '.join(settings)} for everybody: leave that to the notebook"
+        found.append(Failure(index, "setting", sentence, {}))
+    return found
+
+
+def _gradient(exercise: Exercise, function: Callable, look: _Look) -> list[Failure]:
+    """The first call at which the gradient is wrong; a call that is repeated is looked at once."""
+    wanted = None if exercise.differentiable is True else exercise.differentiable
+    done: list[Call] = []
+    for index, expected in enumerate(look.expected):
+        for call in expected.calls[:REPEATED]:
+            if size(call) > LARGEST or any(same(call.arguments(), other.arguments()) for other in done):
+                continue
+            done.append(call)
+            if slope := wrong_gradient(exercise.reference, function, call, wanted):
+                inputs = call.named(function, exercise.reference)
+                return [Failure(index, "gradient", slope.sentence, inputs, slope.expected, slope.got)]
+    return []
+
+
+def _besides(failures: list[Failure]) -> list[str]:
+    """What else there is to say: the first failure of each kind that the first sentence is not about."""
+    others = {}
+    for failure in failures[1:]:
+        if failure.kind in ("argument", "setting") and failure.kind != failures[0].kind:
+            others.setdefault(failure.kind, f"{failure.sentence[0].upper()}{failure.sentence[1:]}.")
+    return list(others.values())
+
+
+def _relation(exercise: Exercise, function: Callable, look: _Look) -> str | None:
+    """How all wrong results hang together with the expected ones."""
+    pairs = []
+    for index in sorted({failure.probe for failure in look.failures if failure.kind == "value"}):
+        if look.seen[index].raised is not None:
+            return None
+        calls = zip(look.expected[index].calls[:REPEATED], look.seen[index].calls, strict=False)
+        for right, own in calls:
+            if not same(right.arguments(), own.arguments()):  # computed from the call before
+                continue
+            sizes = sizes_of(right.named(function, exercise.reference))
+            pairs.append(Pair(right.returned, own.returned, sizes, _transposed(exercise, right)))
+    return relation(pairs)
+
+
+def _transposed(exercise: Exercise, call: Call) -> Callable[[], Any]:
+    """What calls the reference with the last two axes of all tensors exchanged; it gives None where that fails."""
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.transpose(-1, -2).clone() if value.dim() > 1 else value
+        return rebuilt(value, turned)
+
+    def called() -> Any:
+        try:
+            return call_quietly(exercise.reference, *turned(call.positional), **turned(dict(call.keywords)))
+        except Exception:
+            return None
+
+    return called
+
+
+def _place(exercise: Exercise, failure: Failure) -> str:
+    """Where a failure was seen, with the inputs if they are small."""
+    where = exercise.places[failure.probe]
+    inputs = shown(failure.inputs, unless_in=where) if failure.kind in ("value", "gradient") else ""
+    return f"{where}, with {inputs}" if inputs else where
+
+
+def _with_referent(where: str, before: str) -> str:
+    """A `where` that points at the one before it, made to stand for itself."""
+    if where.startswith("the same"):
+        rest = where.removeprefix("the same")
+        return before + (rest if rest.startswith((",", ":")) or not rest else f",{rest}")
+    points_back = re.match(r"(these|those|its|their|there)\b", where) or re.search(r"\b(there|behind it)\b", where)
+    return f"{where} ({before})" if points_back else where
 
 
 def _expected(exercise: Exercise, probe: Probe) -> Observation:
@@ -160,19 +346,25 @@ def _failure(
     if got.error is got.raised:
         return error_text(got.error, function)
     # The probe stumbled over what the function returned (say None): describe that, not the stumbling.
-    for one, other in zip(expected.returns, got.returns, strict=False):
-        if said := difference(one, other, rtol=probe.rtol, atol=probe.atol):
+    for one, other in zip(expected.calls, got.calls, strict=False):
+        if said := difference(one.returned, other.returned, rtol=probe.rtol, atol=probe.atol):
             return said
-        if getattr(one, "requires_grad", False) and not other.requires_grad:
-            cuts = "`.detach()`, `.data`, `.item()`, `.sample()` or `torch.no_grad()`"
-            return f"what it returned carries no gradient: look for {cuts}"
+        if one.carries_gradient and not other.carries_gradient:
+            return f"what it returned carries no gradient: look for {cuts(function)}"
     return f"what it returned cannot be used, the check {error_text(got.error, function)}"
 
 
-def _is_mistake(exercise: Exercise, mistake: Mistake, seen: list[Observation]) -> bool:
-    """Whether the mistake, under every probe, is seen to do the same as what was `seen`."""
-    pairs = zip(exercise.probes, seen, strict=True)
-    return all(_same(probe, observe(probe.observe, mistake.function), got) for probe, got in pairs)
+def _is_mistake(exercise: Exercise, mistake: Mistake, look: _Look) -> bool:
+    """Whether the mistake, under every probe, is seen to do the same as what was seen."""
+    if len(look.seen) < len(exercise.probes):
+        return False
+    pairs = zip(exercise.probes, look.seen, strict=True)
+    if not all(_same(probe, observe(probe.observe, mistake.function), got) for probe, got in pairs):
+        return False
+    if any(failure.kind == "value" for failure in look.failures):
+        return True
+    found = _look(exercise, mistake.function, quiet=True).failures
+    return {(one.probe, one.kind) for one in found} == {(one.probe, one.kind) for one in look.failures}
 
 
 def _same(probe: Probe, one: Observation, other: Observation) -> bool:

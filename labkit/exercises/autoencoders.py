@@ -435,6 +435,7 @@ def _projected(f: Callable, rows: int, n: int, dimensions: int) -> Tensor:
 PROJECTION = Exercise(
     name="pca_project",
     reference=paper.pca_project,
+    differentiable=False,
     probes=(
         Probe("6 codes of 4 dimensions, 2 axes", lambda f: _projected(f, 6, 2, 4)),
         Probe("3 codes of 3 dimensions, 3 axes", lambda f: _projected(f, 3, 3, 3)),

@@ -466,6 +466,7 @@ def _signs(f: Callable, *rule: str) -> Tensor:
 RELU = Exercise(
     name="backward_relu",
     reference=paper.backward_relu,
+    differentiable=False,
     probes=(
         Probe("signals 2, -3 and 5, z = 4, 0 and -1 for each, no rule named", _signs),
         *(

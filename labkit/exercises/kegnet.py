@@ -878,6 +878,7 @@ def _learned(f: Callable) -> dict:
 DISTILLATION = Exercise(
     name="distillation_loss",
     reference=paper.distillation_loss,
+    differentiable=("student",),
     answer=distillation_loss,
     minutes=10,
     importance=3,
@@ -1229,6 +1230,9 @@ STEP = Exercise(
     probes=(
         Probe("what it returns, weights 0.5, 2 and 3", lambda f: _after(f, **WEIGHTS)["returned"]),
         Probe("what it returns, weights not given", lambda f: _after(f)["returned"]),
+        Probe(
+            "whether what it returns has a gradient", lambda f: getattr(_after(f)["returned"], "requires_grad", False)
+        ),
         Probe("the teacher's weights and buffers after a step", lambda f: _after(f)["teacher"]),
         Probe("the modes after a step, all three networks in training mode before", lambda f: _after(f)["modes"]),
         Probe("the decoder after a step, weights 0.5, 2 and 3", lambda f: _after(f, **WEIGHTS)["decoder"]),

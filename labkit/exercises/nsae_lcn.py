@@ -22,6 +22,7 @@ def segment(signal: Tensor, length: int, stride: int | None = None) -> Tensor:
 SEGMENT = Exercise(
     name="segment",
     reference=paper.segment,
+    differentiable=False,
     probes=(
         Probe("the points 0 ... 11, length = 4", lambda f: f(torch.arange(12.0), 4)),
         Probe("the points 0 ... 9, length = 4, where two are left over", lambda f: f(torch.arange(10.0), 4)),
@@ -375,6 +376,7 @@ def local_features(signal: Tensor, W: Tensor, stride: int | None = None) -> Tens
 LOCAL = Exercise(
     name="local_features",
     reference=paper.local_features,
+    differentiable=False,
     probes=(
         Probe(
             "the signal (1, -2, 3, 4) and W = I, 2 x 2",

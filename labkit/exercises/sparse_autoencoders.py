@@ -34,6 +34,7 @@ def _powers(points: int, degree: int) -> Tensor:
 RIDGE = Exercise(
     name="ridge",
     reference=paper.ridge,
+    differentiable=False,
     probes=(
         Probe(
             "3 examples (1, 0), (0, 2), (0, 0) with targets (1, 2, 3), weight_decay = 1",
@@ -252,6 +253,7 @@ def _returned(f: Callable) -> str:
 NORMALIZE = Exercise(
     name="normalize_decoder_",
     reference=paper.normalize_decoder_,
+    differentiable=False,
     probes=(
         Probe("a random weight of shape (4, 3): what is returned", lambda f: f(normal(4, 3))),
         Probe("a random weight of shape (4, 3), afterwards", lambda f: _afterwards(f, normal(4, 3))),

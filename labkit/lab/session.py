@@ -31,7 +31,9 @@ from IPython.display import Code, display
 
 import labkit
 from labkit.caps import instruction_set, too_late
-from labkit.checks.exercise import Exercise, check, solution
+from labkit.checks import preview
+from labkit.checks.exercise import Exercise, Failure, check, solution
+from labkit.checks.names import guess, meant
 from labkit.lab import claims, nobody_watches
 from labkit.lab.optimizers import leave_out_compiler
 from labkit.lab.predictions import Question, answer_box, measured
@@ -62,6 +64,7 @@ class Lab:
         self.exercises = _exercises(lesson)
         self._shown_hints: dict[str, int] = {}
         self._questions: dict[str, Question] = {}
+        self._failures: dict[str, Failure | None] = {}  # what the last check of each exercise found first
         self._config = ""
         self._progress = Progress()
         self._records = _records_file(f"{lesson}-{profile}-{seed}.jsonl")
@@ -228,37 +231,70 @@ class Lab:
         """Test the learner's function; return it when it is right, else the reference, saying plainly which.
 
         The exercise is found by `name`, by the function's own name, or by the name it has in the notebook (a lambda,
-        say). Raises KeyError for what is no exercise of this lesson.
+        say). What is no exercise of this lesson comes back as it is, with a sentence that says which is probably meant.
         """
-        name = name or getattr(function, "__name__", "")
+        name = meant(function if name is None else name, self.exercises, sys._getframe(1).f_globals)
         if name not in self.exercises:
-            notebook = sys._getframe(1).f_globals
-            name = next((known for known in self.exercises if notebook.get(known, self) is function), name)
-        exercise = self._exercise(name)
+            _say(self._not_checked(function, name))
+            return function
+        exercise = self.exercises[name]
         result = check(exercise, function)
-        problem = self._progress.note(self.lesson, exercise.name, result.outcome, exercise.level)
-        fields = {"name": result.name, "outcome": result.outcome, "checks": result.checks, "passed": result.passed}
-        self._display("exercise", fields | {"mistake": result.mistake}, text=result.text)
+        unchanged = result.outcome == "reference"  # nothing of the learner's was checked, and nothing is noted
+        problem = None
+        if not unchanged:
+            problem = self._progress.note(self.lesson, exercise.name, result.outcome, exercise.level)
+        fields = {"name": result.name, "outcome": "not attempted" if unchanged else result.outcome}
+        fields |= {"checks": result.checks, "passed": result.passed, "mistake": result.mistake}
+        self._display("exercise", fields, text=result.text)
         if problem:
             _say(problem)
+        if not unchanged:
+            self._failures[name] = result.failure
         return function if result.outcome == "correct" else exercise.reference
 
-    def hint(self, name: str) -> None:
-        """Show the next of an exercise's three hints, each more explicit than the one before."""
-        exercise = self._exercise(name)
-        given = min(self._hints_given(name), len(exercise.hints) - 1)
-        self._shown_hints[name] = given + 1
-        self._progress.note_hint(self.lesson, name, given + 1)
-        more = (
-            f"lab.hint({name!r}) again for more" if given + 1 < len(exercise.hints) else f"then: lab.solution({name!r})"
-        )
-        _say(f"Hint {given + 1} of {len(exercise.hints)}: {exercise.hints[given]} ({more})")
+    def inputs(self, name: str | Callable) -> dict[str, Any]:
+        """Show what the last check of an exercise gave to the function where it first failed, and both results.
 
-    def solution(self, name: str) -> None:
-        """Show the reference: the source of the function in `labkit.papers`, the one that the lesson falls back to."""
-        exercise = self._exercise(name)
-        code = solution(exercise)
-        self._progress.note_solution(self.lesson, name)
+        Returns the same, whole: the arguments by their names, "expected" and "yours"; nothing if nothing failed.
+        Raises KeyError for what is no exercise of this lesson.
+        """
+        exercise = self._exercise(name, sys._getframe(1).f_globals)
+        failure = self._failures.get(exercise.name)
+        if failure is None:
+            found = "found nothing wrong" if exercise.name in self._failures else "has not been run yet"
+            _say(f"The check of {exercise.name} {found}: there are no inputs to show.")
+            return {}
+        shown = preview.table(failure, exercise.places[failure.probe])
+        display({"text/markdown": shown, "text/plain": shown}, raw=True)
+        return preview.values(failure)
+
+    def hint(self, name: str | Callable) -> None:
+        """Show the next of an exercise's three hints, each more explicit than the one before.
+
+        Raises KeyError for what is no exercise of this lesson.
+        """
+        exercise = self._exercise(name, sys._getframe(1).f_globals)
+        count, known = len(exercise.hints), exercise.name
+        given = min(self._hints_given(known), count - 1)
+        self._shown_hints[known] = given + 1
+        self._progress.note_hint(self.lesson, known, given + 1)
+        hint, head = exercise.hints[given].strip("\n"), f"Hint {given + 1} of {count}:"
+        more = f'lab.hint("{known}") again for more' if given + 1 < count else f'then: lab.solution("{known}")'
+        if "\n" in hint:  # a skeleton of the answer
+            code = f"{head}\n\n```python\n{hint}\n```\n\n({more})"
+            display({"text/markdown": code, "text/plain": f"{head}\n\n{hint}\n\n({more})"}, raw=True)
+        else:
+            _say(f"{head} {hint} ({more})")
+
+    def solution(self, name: str | Callable) -> None:
+        """Show the plain answer, and where the function is that the checks compare with.
+
+        Raises KeyError for what is no exercise of this lesson.
+        """
+        exercise = self._exercise(name, sys._getframe(1).f_globals)
+        where = f"{exercise.reference.__module__}.{exercise.reference.__qualname__}"
+        code = f"# The checks compare with {where}, and the lab goes on with it.\n{solution(exercise)}"
+        self._progress.note_solution(self.lesson, exercise.name)
         coloured = Code(code, language="python")._repr_html_()
         display({"text/html": coloured, "text/plain": code}, raw=True)
 
@@ -281,11 +317,27 @@ class Lab:
         (row,) = self._progress.standing(self.lesson, [name]).rows
         return max(row.hints, self._shown_hints.get(name, 0))
 
-    def _exercise(self, name: str) -> Exercise:
+    def _exercise(self, given: str | Callable, notebook: Mapping[str, Any]) -> Exercise:
+        name = meant(given, self.exercises, notebook)
         if name not in self.exercises:
-            known = ", ".join(self.exercises) or "none"
-            raise KeyError(f"{name!r} is no exercise of lesson {self.lesson}: its exercises are {known}")
+            raise KeyError(self._unknown(name or repr(given), given))
         return self.exercises[name]
+
+    def _unknown(self, name: str, function: Any = None) -> str:
+        """That `name` is no exercise, and which one is probably meant."""
+        probable = guess(name, self.exercises, function)
+        known = ", ".join(self.exercises) or "none"
+        meant_is = f"did you mean {probable!r}? " if probable else ""
+        return f"{name!r} is no exercise of lesson {self.lesson}: {meant_is}Its exercises are {known}"
+
+    def _not_checked(self, function: Any, name: str) -> str:
+        if not callable(function):
+            what = repr(function) if function is None else f"of the type {type(function).__name__}"
+            return f"What is to be checked is {what}, not a function: run the cell that defines it with `def`."
+        probable = guess(name, self.exercises, function) or "NAME"
+        own = name if name.isidentifier() else "function"
+        call = f'{probable} = lab.check({own}, "{probable}")'
+        return f"Not checked: {self._unknown(name or type(function).__name__, function)}. Say which it is: {call}"
 
     def _display(
         self, kind: str, fields: dict[str, Any], *, text: str, markdown: str | None = None, png: str | None = None

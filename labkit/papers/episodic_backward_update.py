@@ -152,7 +152,7 @@ def backward_targets_batched(
     at_end = mask & ~torch.cat([mask[1:], torch.zeros_like(mask[:1])])  # the last step of each episode
     rewards, actions = (torch.where(mask, x.T, 0) for x in (rewards, actions))  # (T, B)
     unused = ~mask | (at_end & terminated)
-    values = q_next.permute(2, 1, 0).clone(memory_format=torch.contiguous_format).masked_fill_(unused, 0)  # (A, T, B)
+    values = q_next.permute(2, 1, 0).contiguous().masked_fill(unused, 0)  # (A, T, B)
     _require_numbers(rewards, values, actions, A, gamma, beta)
     beta = beta.to(rewards.dtype)
     following = actions.roll(-1, 0)[None]  # A_(k+1), (1, T, B); of no meaning at the end

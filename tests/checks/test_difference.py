@@ -27,7 +27,10 @@ def said(expected: object, got: object) -> str | None:
         (ONE.expand(3), torch.ones(3, requires_grad=True)),
         (torch.tensor([1, 2]), torch.tensor([1, 2])),
         (torch.tensor([True]), torch.tensor([True])),
+        (torch.tensor([1, 2]), torch.tensor([1, 2], dtype=torch.uint8)),
         (2.0, 2),
+        (2.0, torch.tensor(2.0)),
+        (True, torch.tensor(True)),
         (True, 1),
         (0.5, np.float32(0.5)),
         (True, np.bool_(True)),
@@ -51,11 +54,17 @@ def test_says_nothing_about_results_that_are_as_good(expected: object, got: obje
         (torch.zeros(3), 0.5, "expected a torch tensor of shape (3,), got a float"),
         (torch.zeros(3), np.zeros(3), "expected a torch tensor of shape (3,), got a numpy array"),
         (ONE, (ONE, ONE), "expected a torch tensor of shape (), got a tuple of 2"),
-        (0.5, ONE, "expected a float, got a torch tensor of shape ()"),
+        (0.5, torch.ones(1), "expected a float, got a torch tensor of shape (1,)"),
+        (0.5, ONE, "expected 0.5, got 1"),
         (torch.eye(2), torch.eye(2).to_sparse(), "expected a tensor of layout torch.strided, got torch.sparse_coo"),
         (torch.eye(2), torch.eye(2, device="meta"), "expected a torch tensor of shape (2, 2), got a torch tensor of"),
         (torch.zeros(3), ONE, "expected shape (3,), got ()"),
-        (ONE, ONE.double(), "expected dtype float32, got float64"),
+        (
+            ONE,
+            torch.ones(2, 3).max(1),
+            "expected a torch tensor of shape (), got all that torch.max returns, values and",
+        ),
+        (0.5, torch.ones(2, 3).sort(1), "expected a float, got all that torch.sort returns, values and indices: take"),
         (ONE, torch.tensor(NAN), "expected finite values, got NaN"),
         (torch.ones(4), torch.tensor([1, INF, -INF, 1]), "expected finite values, got inf in 2 of 4 elements"),
         (ONE, ONE * 3, "expected 1, got 3"),
@@ -78,6 +87,21 @@ def test_says_nothing_about_results_that_are_as_good(expected: object, got: obje
 )
 def test_says_first_what_a_reader_must_mend_first(expected: object, got: object, sentence: str) -> None:
     assert said(expected, got).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "sentence"),
+    [
+        (ONE, ONE.double(), "expected dtype float32, got float64"),
+        (ONE, ONE.double() + 1, "expected dtype float32, got float64, and the values differ"),
+        (torch.tensor([1, 2]), torch.tensor([1.0, 2.0]), "expected dtype int64, got float32"),
+        (torch.tensor([1, 2]), torch.tensor([1.0, 2.5]), "expected dtype int64, got float32, and the values differ"),
+        (torch.tensor([1, 0]), torch.tensor([True, False]), "expected dtype int64, got bool"),
+        (ONE, ONE + 1j, "expected dtype float32, got complex64, and the values differ"),
+    ],
+)
+def test_tells_of_another_dtype_whether_the_values_differ_as_well(expected, got, sentence: str) -> None:
+    assert said(expected, got) == sentence
 
 
 def test_shows_a_small_tensor_whole_and_where_the_worst_element_is() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import signal
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,6 +50,7 @@ def gradient(function: Callable) -> Tensor:
 EXERCISE = Exercise(
     name="row_means",
     reference=row_means,
+    answer=row_means,
     probes=(
         Probe("x = [[1, 2], [3, 6]]", lambda function: function(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))),
         Probe("64 random rows of 10", lambda function: function(torch.randn(64, 10))),
@@ -59,7 +62,6 @@ EXERCISE = Exercise(
         Mistake("over-everything", over_everything, "The mean runs over everything: keep the rows apart."),
         Mistake("matrix-product", needs_a_square, "A matrix product is not needed: average x itself."),
     ),
-    alternatives=(by_sum,),
 )
 
 
@@ -71,9 +73,21 @@ def fails(function: object) -> str:
     return result.message.removesuffix(f" {HINT}")
 
 
-@pytest.mark.parametrize("function", [row_means, by_sum, lambda x: x.mean(1)])
+@pytest.mark.parametrize("function", [lambda x: row_means(x), by_sum, lambda x: x.mean(1)])
 def test_a_right_answer_is_correct_however_it_is_written(function: Callable) -> None:
     assert check(EXERCISE, function) == Result("row_means", "correct", 3, 3, "correct (3 checks)")
+
+
+def test_the_library_s_own_function_is_no_answer_however_often_it_is_checked() -> None:
+    mine = row_means
+    for _ in range(2):
+        result = check(EXERCISE, mine)
+        assert (result.outcome, result.passed) == ("reference", 0)
+        assert result.text == (
+            "row_means: this is the library's own function, not yours: run the cell with your `def` again, "
+            "then this one."
+        )
+    assert check(replace(EXERCISE, answer=by_sum), by_sum).outcome == "reference"
 
 
 def test_a_single_check_is_counted_in_the_singular() -> None:
@@ -211,7 +225,8 @@ def test_a_type_error_inside_the_function_is_not_taken_for_a_wrong_signature() -
 
 def test_a_lost_gradient_is_named() -> None:
     message = fails(lambda x: x.detach().mean(1))
-    assert message.startswith("At the gradient: what it returned carries no gradient: look for `.detach()`")
+    assert "At the gradient" in message
+    assert "what it returned carries no gradient: look for `.detach()`." in message
 
 
 def test_what_the_probe_cannot_use_is_described_by_what_was_returned() -> None:
@@ -300,13 +315,15 @@ def test_a_result_changed_after_it_was_returned_is_judged_as_it_was() -> None:
     assert check(replace(EXERCISE, probes=probes), reuses_a_buffer).mistake == "over-columns"
 
 
-def test_prints_are_let_through_up_to_the_first_failure_and_those_of_mistakes_never(capsys) -> None:
+def test_prints_are_let_through_with_a_label_up_to_the_first_failure_and_those_of_mistakes_never(capsys) -> None:
     def talkative(x):
         print("rows:", len(x))
         return x.mean(1) if len(x) == 2 and x.shape[1] == 2 else x.mean(1) + 1
 
     fails(talkative)
-    assert capsys.readouterr().out == "rows: 2\nrows: 64\n"
+    assert capsys.readouterr().out == (
+        "probe 1 (x = [[1, 2], [3, 6]]):\nrows: 2\nprobe 2 (64 random rows of 10):\nrows: 64\n"
+    )
 
 
 def test_a_learners_warning_is_shown_and_a_references_is_not() -> None:
@@ -370,7 +387,6 @@ def test_an_exercise_that_observes_what_cannot_be_compared_is_at_fault_itself() 
         ({"hints": ("one", "two")}, "exactly three hints"),
         ({"mistakes": EXERCISE.mistakes[:2]}, "at least three mistakes"),
         ({"mistakes": EXERCISE.mistakes[:1] * 3}, "mistakes with different names"),
-        ({"alternatives": ()}, "a plain answer"),
     ],
 )
 def test_an_exercise_that_lacks_a_part_cannot_be_made(change: dict, need: str) -> None:
@@ -378,13 +394,155 @@ def test_an_exercise_that_lacks_a_part_cannot_be_made(change: dict, need: str) -
         replace(EXERCISE, **change)
 
 
-def test_the_solution_is_the_references_own_source() -> None:
+def test_the_solution_is_the_source_of_the_plain_answer() -> None:
     assert solution(EXERCISE).startswith("def row_means(x: Tensor, scale: float = 1.0) -> Tensor:\n    ")
     assert solution(EXERCISE).endswith("return scale * x.mean(dim=1)\n")
 
 
-def test_the_solution_of_a_nested_reference_begins_at_the_margin() -> None:
+def test_the_solution_of_a_nested_answer_begins_at_the_margin() -> None:
     def nested(x):
         return x.mean(1)
 
-    assert solution(replace(EXERCISE, reference=nested)) == "def nested(x):\n    return x.mean(1)\n"
+    assert solution(replace(EXERCISE, answer=nested)) == "def nested(x):\n    return x.mean(1)\n"
+
+
+# ---- what is watched for every exercise ------------------------------------------------------------------------------
+
+
+def test_an_argument_that_is_changed_is_named_as_the_learner_calls_it_though_all_values_are_right() -> None:
+    def in_place(rows):
+        means = rows.mean(1)
+        rows.data[:] = 0
+        return means
+
+    result = check(EXERCISE, in_place)
+    assert (result.outcome, result.passed, result.failure.kind) == ("not yet", 0, "argument")
+    assert result.message.startswith(
+        "At x = [[1, 2], [3, 6]]: it changes its argument `rows`: work on a copy. lab.hint"
+    )
+
+
+def test_an_argument_that_is_changed_is_told_beside_a_wrong_value() -> None:
+    assert "It changes its argument `x`: work on a copy." in fails(lambda x: x.data.mul_(3).mean(1))
+
+
+def test_arguments_that_the_reference_changes_or_the_exercise_allows_are_free() -> None:
+    def halve_(x):
+        return x.data.div_(2).mean(1)
+
+    probes = EXERCISE.probes[:2]
+    assert check(replace(EXERCISE, reference=halve_, probes=probes), lambda x: halve_(x)).outcome == "correct"
+
+    def means_and_zero_(x):
+        means = x.mean(1)
+        x.data.zero_()
+        return means
+
+    assert check(replace(EXERCISE, probes=probes), means_and_zero_).failure.kind == "argument"
+    assert check(replace(EXERCISE, probes=probes, changes=("x",)), means_and_zero_).outcome == "correct"
+
+
+def test_the_same_tensor_twice_and_views_of_it_are_no_change() -> None:
+    x = torch.ones(2, 2)
+    probe = Probe("x and its first row", lambda f: f(x, x, x[0]))
+    exercise = replace(EXERCISE, reference=lambda a, b, c: a + b + c, probes=(probe,))
+    assert check(exercise, lambda a, b, c: c + b + a).outcome == "correct"
+
+
+def test_a_mistake_may_be_to_change_an_argument() -> None:
+    def in_place(x):
+        means = x.mean(1)
+        x.data += 1
+        return means
+
+    mistake = Mistake("in-place", in_place, "The rows are changed.")
+    exercise = replace(EXERCISE, mistakes=(*EXERCISE.mistakes, mistake), probes=EXERCISE.probes[:2])
+    result = check(exercise, lambda x: 1 * in_place(x))
+    assert (result.mistake, result.passed) == ("in-place", 0)
+    assert check(exercise, lambda x: x.detach().mean(1)).mistake is None
+
+
+def test_a_setting_of_the_process_is_named_and_undone() -> None:
+    def sets(x):
+        torch.set_default_dtype(torch.float64)
+        return x.mean(1)
+
+    result = check(EXERCISE, sets)
+    assert torch.get_default_dtype() is torch.float32
+    assert (result.outcome, result.failure.kind) == ("not yet", "setting")
+    assert "it sets torch's default dtype for everybody" in result.message
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer")
+def test_what_never_ends_is_stopped_and_named_with_its_line(monkeypatch) -> None:
+    def forever(x):
+        while True:
+            pass
+
+    monkeypatch.setattr("labkit.checks.exercise.SECONDS", 0.05)
+    result = check(EXERCISE, forever)
+    assert (result.outcome, result.passed, result.failure.kind) == ("not yet", 0, "time")
+    assert "it has not come to an end, and was stopped: is there a loop that never ends? (line" in result.message
+
+
+def test_a_machine_on_which_the_reference_is_slow_gives_the_learner_more_time(monkeypatch) -> None:
+    def slow(x):
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+        return x.mean(1)
+
+    monkeypatch.setattr("labkit.checks.exercise.SECONDS", 0.0)
+    assert check(replace(EXERCISE, reference=slow), lambda x: slow(x)).outcome == "correct"
+
+
+# ---- messages --------------------------------------------------------------------------------------------------------
+
+
+def test_a_place_that_points_at_the_one_before_is_said_in_full() -> None:
+    places = (
+        "12 random steps",
+        "the same, truncated",
+        "the same with beta = 1",
+        "their gradient",
+        "a convolution",
+        "a pooling behind it",
+    )
+    probes = tuple(Probe(where, EXERCISE.probes[0].observe) for where in places)
+    assert replace(EXERCISE, probes=probes).places == (
+        "12 random steps",
+        "12 random steps, truncated",
+        "12 random steps, truncated, with beta = 1",
+        "their gradient (12 random steps, truncated, with beta = 1)",
+        "a convolution",
+        "a pooling behind it (a convolution)",
+    )
+
+
+def test_small_inputs_are_shown_with_a_failure_and_kept_with_both_values() -> None:
+    two = (Probe("two rows", lambda f: f(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), 2.0)),)
+    result = check(replace(EXERCISE, probes=two), lambda x, s: x.sum(1) + x[:, 0])
+    assert result.message.startswith("At two rows, with x = [[1, 2], [3, 6]], s = 2: expected [3, 9], got [4, 12]")
+    assert result.failure.inputs["x"].tolist() == [[1, 2], [3, 6]]
+    assert (result.failure.expected.tolist(), result.failure.got.tolist()) == ([3, 9], [4, 12])
+
+
+def test_large_inputs_are_pointed_to() -> None:
+    large = replace(EXERCISE, probes=EXERCISE.probes[1:2])
+    message = check(large, lambda x: x.mean(1) ** 2).message
+    assert message.endswith(f'lab.inputs("row_means") shows the inputs. {HINT}')
+    assert "lab.inputs" not in fails(lambda x: x.mean(1) ** 2)
+
+
+def test_a_factor_is_named_where_no_mistake_is() -> None:
+    assert fails(lambda x: x.mean(1) * 3).endswith("Its result is 3 times what is expected.")
+    assert fails(lambda x: x.sum(1)).endswith("Its result is the expected one times the last dimension of `x`.")
+    assert "Its result" not in check(EXERCISE, over_columns).message
+
+
+def test_a_maximum_with_its_indices_is_named_where_it_is_used_and_where_it_is_returned() -> None:
+    words = "take `.values`"
+    assert words in fails(lambda x: 0.5 * x.max(1))
+    assert words in fails(lambda x: x.mean(1) + x.sort(1))
+    assert "got all that torch.max returns, values and indices: take its `.values`" in fails(lambda x: x.max(1))
+    assert words not in fails(lambda x: [] + (1,) + x.max(1).values)

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import labkit.exercises
-from labkit.checks.edits import BLANK
+from labkit.checks.arguments import name_of
+from labkit.checks.edits import BLANK, edited
 from labkit.checks.exercise import Exercise, check, solution
-from labkit.checks.sandbox import observe, random_states_kept
+from labkit.checks.sandbox import Observation, observe, random_states_kept
 
 EXERCISES = [
     pytest.param(exercise, id=f"{topic}-{exercise.name}")
@@ -32,9 +33,9 @@ OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
 over_exercises = pytest.mark.parametrize("exercise", EXERCISES)
 
 
-@pytest.mark.parametrize("exercise", [param for param in EXERCISES if param.values[0].answer])
+@over_exercises
 def test_the_plain_answer_is_correct_has_the_exercises_name_and_is_shown_with_blanks(exercise: Exercise) -> None:
-    assert check(exercise, exercise.answer).outcome == "correct"
+    assert check(exercise, edited(exercise.answer)).outcome == "correct"
     assert exercise.answer.__name__ == exercise.name
     assert BLANK in exercise.hints[2]
     assert exercise.hints[2].startswith(f"def {exercise.name}(")
@@ -94,8 +95,9 @@ def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
 
 @over_exercises
 def test_the_reference_is_correct_and_is_the_papers_own_function(exercise: Exercise) -> None:
-    result = check(exercise, exercise.reference)
+    result = check(exercise, lambda *args, **kwargs: exercise.reference(*args, **kwargs))
     assert (result.outcome, result.passed) == ("correct", len(exercise.probes))
+    assert [check(exercise, exercise.reference).outcome for _ in range(2)] == ["reference"] * 2
     assert exercise.reference.__module__.startswith("labkit.papers.")
     assert exercise.reference.__name__ == exercise.name
     assert solution(exercise).startswith(f"def {exercise.name}(")
@@ -103,9 +105,8 @@ def test_the_reference_is_correct_and_is_the_papers_own_function(exercise: Exerc
 
 @over_exercises
 def test_differently_written_right_answers_are_correct(exercise: Exercise) -> None:
-    others = (*exercise.alternatives, *OTHER_ANSWERS.get(exercise.name, ()))
-    assert others
-    for answer in others:
+    assert OTHER_ANSWERS[exercise.name]
+    for answer in OTHER_ANSWERS[exercise.name]:
         assert inspect.getsource(answer) != inspect.getsource(exercise.reference)
         assert check(exercise, answer).outcome == "correct"
 
@@ -148,3 +149,124 @@ def test_broken_functions_are_not_yet_right_and_the_lab_says_what_is_wrong(exerc
         assert result.outcome == "not yet", f"{exercise.name}: a function that {what}"
         assert word in result.message, f"{exercise.name}: a function that {what}: {result.message}"
         assert len(result.message) > 20
+
+
+def seen(exercise: Exercise) -> list[Observation]:
+    """What the reference does under every probe."""
+    with random_states_kept():
+        return [observe(probe.observe, exercise.reference) for probe in exercise.probes]
+
+
+def is_differentiable(exercise: Exercise) -> bool:
+    """Whether some result carries a gradient when floating-point arguments, or the modules among them, ask for one."""
+
+    def asking(value: Any) -> Any:
+        return value.requires_grad_() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    carried = []
+
+    def recorded(*args, **kwargs):
+        asked = [each_tensor_of(given, asking) for given in (args, kwargs)]
+        carries_gradient(exercise.reference(*asked[0], **asked[1]), carried)
+        return exercise.reference(*args, **kwargs)
+
+    with random_states_kept():
+        for probe in exercise.probes:
+            observe(probe.observe, recorded)
+    return any(carried)
+
+
+def each_tensor_of(value: Any, change: Callable) -> Any:
+    """Arguments with copies of their tensors changed; what else they hold as it is."""
+    if isinstance(value, torch.Tensor):
+        return change(value.detach().clone())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(each_tensor_of(item, change) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(each_tensor_of(item, change) for item in value)
+    return {key: each_tensor_of(item, change) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def carries_gradient(value: Any, found: list[bool]) -> None:
+    if isinstance(value, torch.Tensor):
+        found.append(value.requires_grad)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            carries_gradient(item, found)
+
+
+@over_exercises
+def test_an_answer_without_a_gradient_is_refused_where_the_reference_has_one(exercise: Exercise) -> None:
+    def without(*args, **kwargs):
+        return each_tensor(exercise.reference(*args, **kwargs), torch.Tensor.detach)
+
+    def only_values(*args, **kwargs):
+        with torch.no_grad():
+            return exercise.reference(*args, **kwargs)
+
+    wanted = exercise.differentiable and is_differentiable(exercise)
+    for twin in (without, only_values):
+        result = check(exercise, twin)
+        if wanted:
+            assert result.outcome == "not yet", result.message
+            assert "gradient" in result.message
+        else:  # only a probe of its own may still ask for one
+            assert result.failure is None or result.failure.kind == "value", result.message
+
+
+@over_exercises
+def test_an_answer_that_changes_an_argument_is_refused_by_the_arguments_name(exercise: Exercise) -> None:
+    parameters = {
+        key for one in seen(exercise) for call in one.calls for key, value in call.arguments().items()
+        if isinstance(value, torch.Tensor) and value.numel() and key not in call.changed
+    }  # fmt: skip
+    for key in parameters - {key for key in parameters if name_of(key, exercise.reference) in exercise.changes}:
+
+        def changes(*args, _key=key, **kwargs):
+            given = {**dict(enumerate(args)), **kwargs}
+            result = exercise.reference(*args, **kwargs)
+            if isinstance(given.get(_key), torch.Tensor):
+                result = copied_results(result)
+                given[_key].data.copy_(~given[_key] if given[_key].dtype == torch.bool else given[_key] + 1)
+            return result
+
+        result = check(exercise, changes)
+        name = name_of(key, exercise.reference)
+        assert result.outcome == "not yet", f"a change of {name}"
+        assert f"changes its argument `{name}`: work on a copy" in result.message or result.mistake, result.message
+
+
+def copied_results(value: Any) -> Any:
+    """A result that shares no memory with an argument, and still carries its gradient."""
+    return each_tensor(value, torch.Tensor.clone) if isinstance(value, (torch.Tensor, tuple)) else value
+
+
+def tensors(exercise: Exercise) -> list[torch.Tensor]:
+    """What the reference returns at the probes, also within tuples and the like."""
+    found: list[torch.Tensor] = []
+    for one in seen(exercise):
+        each_tensor(one.returns, lambda tensor: found.append(tensor) or tensor)
+    return found
+
+
+@over_exercises
+def test_a_constant_factor_is_named_unless_it_is_a_common_mistake(exercise: Exercise) -> None:
+    factors = {2.0: "2 times what is expected", -1.0: "the negative of what is expected", 0.5: "half of what is"}
+    for factor, words in factors.items():
+        twin = lambda *args, **kwargs: each_tensor(exercise.reference(*args, **kwargs), lambda y: factor * y)  # noqa: B023, E731
+        result = check(exercise, twin)
+        assert result.outcome == "not yet"
+        assert words in result.message or result.mistake, result.message
+
+
+@over_exercises
+def test_a_transposed_result_is_named_unless_it_is_a_common_mistake(exercise: Exercise) -> None:
+    def transposed(*args, **kwargs):
+        return each_tensor(exercise.reference(*args, **kwargs), lambda y: y.transpose(-1, -2) if y.dim() > 1 else y)
+
+    result = check(exercise, transposed)
+    if all(y.dim() < 2 or torch.equal(y, y.transpose(-1, -2)) for y in tensors(exercise)):
+        assert result.outcome == "correct"  # nothing to transpose
+    else:
+        assert result.outcome == "not yet"
+        assert "transposed" in result.message or result.mistake, result.message

@@ -6,7 +6,7 @@ import base64
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -436,6 +436,25 @@ def test_the_reference_is_used_where_the_answer_is_wrong_and_the_cause_is_named(
     assert said.endswith("Until then the lab goes on with the reference.")
 
 
+@pytest.mark.parametrize("first", ["raise NotImplementedError", "return mu.sum()"])
+def test_the_check_cell_run_again_says_that_the_function_is_the_librarys_and_notes_nothing(
+    lab, shown, tmp_path, first: str
+) -> None:
+    notebook = run_cell(lab, f"def {KL}(mu, logvar): {first}\n{KL} = lab.check({KL})")
+    noted = (tmp_path / "progress.json").read_bytes()
+    for _ in range(2):
+        exec(f"{KL} = lab.check({KL})", notebook)
+        assert notebook[KL] is paper.kl_to_standard_normal
+        assert shown[-1].data["text/plain"].startswith(f"{KL}: this is the library's own function, not yours: run the")
+        assert (record_of(shown[-1])["outcome"], record_of(shown[-1])["passed"]) == ("not attempted", 0)
+    assert (tmp_path / "progress.json").read_bytes() == noted
+
+
+def test_the_librarys_function_is_not_noted_as_an_attempt_at_all(lab, tmp_path) -> None:
+    run_cell(lab, f"from labkit.papers import autoencoders as paper\n{KL} = lab.check(paper.{KL})")
+    assert not (tmp_path / "progress.json").exists()
+
+
 @pytest.mark.parametrize(
     "right",
     [
@@ -459,21 +478,86 @@ def test_a_name_bound_to_none_is_no_function_and_the_lab_goes_on(lab, shown) -> 
     assert f"{KL} is None, not a function" in shown[-1].data["text/plain"]
 
 
-def test_the_check_of_what_is_no_exercise_names_the_exercises(lab) -> None:
-    with pytest.raises(KeyError, match=f"'own_kl' is no exercise of lesson {LESSON}: its exercises are .*{KL}"):
-        lab.check(own_kl)
+@pytest.mark.parametrize(
+    ("source", "probable"),
+    [
+        ("def kl_to_standard_norml(mu, logvar): ...", KL),
+        ("def own_kl(mu, logvar): ...", KL),
+        ("def something(log_weights): ...", "iwae_bound"),
+        ("import functools\nsomething = functools.partial(lambda half, log_weights: 0, 0.5)", "iwae_bound"),
+        ("something = torch.nn.Linear(1, 1)", "NAME"),
+    ],
+    ids=["misspelt", "a word of it", "signature", "partial", "module"],
+)
+def test_a_function_of_another_name_comes_back_with_the_exercise_that_it_probably_is(
+    lab, shown, source: str, probable: str
+) -> None:
+    name = "something" if "something" in source else source.split()[1].partition("(")[0]
+    notebook = run_cell(lab, f"{source}\nanswer = {name}\n{name} = lab.check({name})")
+    assert notebook[name] is notebook["answer"]
+    (output,) = shown
+    said = output.data["text/plain"]
+    assert labkit.RECORD_MIME not in output.data
+    assert f"is no exercise of lesson {LESSON}: " in said
+    assert f"{KL}, " in said
+    assert said.endswith(f', "{probable}")')
+
+
+def test_the_check_of_none_says_which_cell_to_run(lab, shown) -> None:
+    assert lab.check(None) is None
+    assert shown[-1].data["text/plain"] == (
+        "What is to be checked is None, not a function: run the cell that defines it with `def`."
+    )
+
+
+def test_the_inputs_of_the_failing_probe_are_shown_and_returned_with_both_results(lab, shown) -> None:
+    lab.check(half_missing, KL)
+    values = lab.inputs(KL)
+    assert list(values) == ["mu", "logvar", "expected", "yours"]
+    assert torch.equal(values["yours"], half_missing(values["mu"], values["logvar"]))
+    assert torch.equal(values["expected"], own_kl(values["mu"], values["logvar"]))
+    table = shown[-1].data["text/markdown"].splitlines()
+    assert [line.split(" | ")[0] for line in table] == ["|", "|---|---|", "| mu", "| logvar", "| expected", "| yours"]
+
+
+def test_without_a_failing_check_there_are_no_inputs(lab, shown) -> None:
+    assert lab.inputs(KL) == {}
+    assert shown[-1].data["text/plain"] == f"The check of {KL} has not been run yet: there are no inputs to show."
+    lab.check(half_missing, KL)
+    lab.check(own_kl, KL)
+    assert lab.inputs(KL) == {}
+    assert "found nothing wrong" in shown[-1].data["text/plain"]
 
 
 def test_hints_come_one_after_the_other_and_the_last_one_stays(lab, shown) -> None:
+    hints = ("Which axis?", "One number for each image.", "return ...")
+    lab.exercises[KL] = replace(lab.exercises[KL], hints=hints)
     for _ in range(5):
         lab.hint(KL)
-    hints = lab.exercises[KL].hints
     said = [output.data["text/plain"] for output in shown]
     assert said == [
-        f"Hint 1 of 3: {hints[0]} (lab.hint('{KL}') again for more)",
-        f"Hint 2 of 3: {hints[1]} (lab.hint('{KL}') again for more)",
-        *[f"Hint 3 of 3: {hints[2]} (then: lab.solution('{KL}'))"] * 3,
+        f'Hint 1 of 3: {hints[0]} (lab.hint("{KL}") again for more)',
+        f'Hint 2 of 3: {hints[1]} (lab.hint("{KL}") again for more)',
+        *[f'Hint 3 of 3: {hints[2]} (then: lab.solution("{KL}"))'] * 3,
     ]
+
+
+def test_a_hint_of_several_lines_is_shown_as_code(lab, shown) -> None:
+    skeleton = "def kl(mu):\n    return ___\n"
+    lab.exercises[KL] = replace(lab.exercises[KL], hints=(skeleton, "Two.", "Three."))
+    lab.hint(KL)
+    assert shown[-1].data == {
+        "text/markdown": f'Hint 1 of 3:\n\n```python\n{skeleton}```\n\n(lab.hint("{KL}") again for more)',
+        "text/plain": f'Hint 1 of 3:\n\n{skeleton}\n(lab.hint("{KL}") again for more)',
+    }
+
+
+@pytest.mark.parametrize("method", ["hint", "solution", "inputs"])
+@pytest.mark.parametrize("given", ["lab.exercises[{name!r}].reference", "{name}", "'{name}'"])
+def test_help_is_given_for_a_function_as_for_its_name(lab, shown, method: str, given: str) -> None:
+    run_cell(lab, f"{KL} = lambda mu, logvar: None\nlab.{method}({given.format(name=KL)})")
+    (output,) = shown
+    assert {"hint": "Hint 1 of 3", "solution": f"def {KL}(", "inputs": KL}[method] in output.data["text/plain"]
 
 
 def test_each_exercise_has_hints_of_its_own(lab, shown) -> None:
@@ -482,17 +566,20 @@ def test_each_exercise_has_hints_of_its_own(lab, shown) -> None:
     assert shown[-1].data["text/plain"].startswith(f"Hint 1 of 3: {lab.exercises['elbo'].hints[0]}")
 
 
-def test_the_solution_is_the_source_of_the_reference_in_colour_and_in_plain_text(lab, shown) -> None:
+def test_the_solution_is_the_plain_answer_in_color_and_in_plain_text_with_the_name_of_the_reference(lab, shown) -> None:
+    lab.exercises[KL] = replace(lab.exercises[KL], answer=own_kl)
     lab.solution(KL)
     data = shown[-1].data
-    assert data["text/plain"].startswith("def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:")
-    assert "return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)" in data["text/plain"]
+    assert data["text/plain"].startswith(
+        f"# The checks compare with labkit.papers.autoencoders.{KL}, and the lab goes on with it.\ndef own_kl(mu: "
+    )
+    assert "return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=-1)" in data["text/plain"]
     assert "highlight" in data["text/html"]
 
 
-@pytest.mark.parametrize("method", ["hint", "solution"])
+@pytest.mark.parametrize("method", ["hint", "solution", "inputs"])
 def test_help_with_what_is_no_exercise_names_the_exercises(lab, method: str) -> None:
-    with pytest.raises(KeyError, match=f"'kl' is no exercise of lesson {LESSON}: its exercises are .*{KL}"):
+    with pytest.raises(KeyError, match=f"'kl' is no exercise of lesson {LESSON}: did you mean '{KL}'. Its exercises"):
         getattr(lab, method)("kl")
 
 
@@ -524,12 +611,12 @@ def test_a_batch_run_neither_reads_nor_writes_the_learners_progress(monkeypatch,
     before = file.read_bytes()
     monkeypatch.setenv("LABKIT_BATCH", "1")
     lab = labkit.start(LESSON)
-    lab.check(paper.elbo)
+    lab.check(own_kl, KL)
     lab.progress()
     assert f"0 of {len(lab.exercises)} solved" in shown[-1].data["text/markdown"]
     assert file.read_bytes() == before
     file.unlink()
-    lab.check(paper.elbo)
+    lab.check(own_kl, KL)
     assert not file.exists()
 
 

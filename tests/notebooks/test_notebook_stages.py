@@ -14,8 +14,9 @@ from labkit.course.results import Run
 from labkit.course.run import run_lessons
 from labkit.course.source import read_source
 
-WRONG, SOLVED = "exercise.mistakes[0].function", "exercise.answer or exercise.alternatives[0]"
+WRONG, SOLVED = "exercise.mistakes[0].function", "edited(exercise.answer)"  # an edited copy, since it is the learner's
 ANSWER = """\
+from labkit.checks.edits import edited
 from labkit.exercises.{topic} import EXERCISES
 ({name},) = [{answer} for exercise in EXERCISES if exercise.name == {name!r}]"""
 

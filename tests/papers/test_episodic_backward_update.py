@@ -200,6 +200,15 @@ def test_the_networks_output_is_never_changed_and_targets_have_no_gradient(targe
 # ---- targets of many episodes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("terminated", [True, False])
+def test_the_batched_targets_of_a_single_step_leave_the_table_as_it_was(terminated: bool) -> None:
+    q_next = torch.tensor([[[1.0, 2.0]]])
+    given = q_next.clone()
+    backward_targets_batched(torch.ones(1, 1), q_next, torch.zeros(1, 1, dtype=torch.long), gamma=0.9, beta=0.5,
+                             terminated=terminated)  # fmt: skip
+    assert torch.equal(q_next, given)
+
+
 @pytest.mark.parametrize("A", [1, 2, 5])
 @pytest.mark.parametrize("longest", [1, 2, 7, 64, 65])
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
