@@ -56,8 +56,10 @@ def run_lessons(
         stop = threading.Event()
         extra = () if executor else (stop, watch)  # neither can travel to another process
         longest_first = sorted(planned, key=lambda job: -(seconds or {}).get(job.lesson, 0))
-        futures = {pool.submit(run_job, job, *extra): job for job in longest_first}
+        futures: dict[Future, Job] = {}
         try:
+            for job in longest_first:
+                futures[pool.submit(run_job, job, *extra)] = job
             for future in as_completed(futures):
                 job = futures[future]
                 done[job] = _outcome(job, future)
