@@ -75,13 +75,17 @@ class _Follower:
             raise _Stopped
 
     def on_output(self, content: dict) -> bool:
-        """Whether there is room for it; if not, the kernel is ended at once, before it says more."""
+        """Whether there is room for it; printed text is cut to that. If not, the kernel is ended, before it says more."""
+        room = max(0, OUTPUT - self.said)
         self.said += _length(content)
-        if self.said > OUTPUT and self.error is None:
+        if self.said <= OUTPUT:
+            return True
+        if self.error is None:
             limit = f"more than {OUTPUT / 1e6:g} MB of output"
             self.fail("output", f"{limit} {where(self.cell, self.source)}: print less")
             kill_children(os.getpid())
-        return self.said <= OUTPUT
+        content["text"] = content.get("text", "")[:room]
+        return content["text"] != ""
 
     def fail(self, kind: str, message: str, traceback: str = "") -> None:
         """Note why the notebook fails; only the first reason counts, as others follow from it."""
