@@ -75,7 +75,7 @@ class _Follower:
             raise _Stopped
 
     def on_output(self, content: dict) -> bool:
-        """Whether there is room for it; printed text is cut to that. If not, the kernel is ended, before it says more."""
+        """Whether there is room for it; printed text is cut to that. If not, the kernel is ended at once."""
         room = max(0, OUTPUT - self.said)
         self.said += _length(content)
         if self.said <= OUTPUT:

@@ -298,7 +298,7 @@ def test_what_a_notebook_leaves_running_ends_with_it(course: Course, tmp_path: P
     lesson = course.add(
         "starts",
         f"import subprocess, sys, pathlib\nown = {start}",
-        f'code = \'import subprocess; print(subprocess.Popen(["sleep", "600"], stdout=-3, start_new_session=True).pid)\'\n'
+        'code = \'import subprocess as s; print(s.Popen(["sleep", "600"], stdout=-3, start_new_session=True).pid)\'\n'
         "daemon = int(subprocess.run([sys.executable, '-c', code], stdout=-1, start_new_session=True).stdout)\n"
         f"pathlib.Path({str(note)!r}).write_text(f'{{own.pid}} {{daemon}}')",
     )
