@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import sys
@@ -17,6 +16,7 @@ from nbformat import NotebookNode
 from labkit import RECORD_MIME
 from labkit.course.files import write_text, writing
 from labkit.course.job import run_job
+from labkit.course.kernel import has_home
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import cell_name, first_lines
@@ -127,7 +127,7 @@ def _stable(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def _refuse_private(lesson: Lesson, notebook: NotebookNode) -> None:
     """Raise BuildError when an output names a folder of this machine or an address in its memory."""
     places = {lesson.root or course_root(), Path(sys.prefix), Path(tempfile.gettempdir())}
-    with contextlib.suppress(RuntimeError):  # whoever has neither HOME nor an entry in passwd has no home
+    if has_home():
         places.add(Path.home())
     paths = {str(form) for place in places for form in (place, place.resolve()) if form != Path(form.anchor)}
     private = re.compile(rf"(?<![\w.~-])(?:{'|'.join(map(re.escape, sorted(paths)))})(?![\w-])")

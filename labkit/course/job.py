@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from labkit.course.files import cannot_write, unfinished
-from labkit.course.kernel import kernel_env, kill_tree
+from labkit.course.kernel import has_home, kernel_env, kill_tree
 from labkit.course.plan import Job
 from labkit.course.records import NOTHING, RecordError, read_records, where
 from labkit.course.results import Failure, Run
@@ -84,6 +84,8 @@ def _run_child(
     with tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True) as scratch:
         # The user's start-up files must not change what a lesson does, and a run writes into its own folder only.
         own = {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+        if not has_home():
+            own["HOME"] = scratch  # Jupyter does not start without one
         env = {**kernel_env(), **own, "LABKIT_BATCH": "1", "LABKIT_OUT": str(own_folder)}
         paths = [str(job.notebook), str(job.executed)]
         # -P: a random.py in the working folder is not the standard library's

@@ -31,6 +31,15 @@ def kernel_env() -> dict[str, str]:
     return {**kept, **folders, **own}
 
 
+def has_home() -> bool:
+    """Whether the user has a home folder: not so in a container that has neither HOME nor an entry for the user."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """A block in which environment variables are set, for the processes that it starts."""
