@@ -169,8 +169,11 @@ def _flaw(notebook: Path) -> str | None:
     """What is not as nbformat has it, in one line; None if all is."""
     import nbformat
 
+    stored = read_json(notebook)
+    if stored.get("nbformat") != 4:
+        return f"its nbformat is {stored.get('nbformat')!r}, and 4 is needed"
     try:
-        nbformat.validate(read_json(notebook))
+        nbformat.validate(stored)
     except (nbformat.ValidationError, LookupError, TypeError, ValueError, AttributeError) as error:
         return plain(str(error)).strip().splitlines()[0][:300]
     return None

@@ -405,6 +405,26 @@ def test_a_notebook_that_cannot_take_parameters_is_refused(
         run_lessons([lesson], out=tmp_path / "out")
 
 
+def test_what_is_odd_in_a_notebook_does_no_harm_and_what_is_wrong_is_named(course: Course, tmp_path: Path) -> None:
+    def spoil(topic: str, change: Callable[[dict], Any], encoding: str = "utf-8") -> None:
+        path = course.root / "notebooks" / f"{course.add(topic).name}.ipynb"
+        notebook = json.loads(path.read_text())
+        change(notebook)
+        path.write_text(json.dumps(notebook), encoding=encoding)
+
+    spoil("mark", lambda notebook: None, "utf-8-sig")
+    spoil("bare", lambda notebook: notebook["cells"][1].pop("metadata"))
+    spoil("newer", lambda notebook: notebook.update(nbformat=9))
+    spoil("empty", lambda notebook: notebook["cells"][1].update(outputs=None))
+    runs = only_runs(run_lessons(course.lessons, out=tmp_path / "out", jobs=2))
+    assert [run.get("error", {}).get("message") for run in runs.values()] == [
+        None,
+        None,
+        "03_newer.ipynb is not a valid notebook (its nbformat is 9, and 4 is needed): mend it",
+        "04_empty.ipynb is not a valid notebook (None is not of type 'array'): mend it",
+    ]
+
+
 # ---- what a lesson recorded is held to what was asked ----------------------------------------------------------------
 
 
