@@ -39,9 +39,9 @@ def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, fo
     outputs stay if no code cell has changed, and go otherwise. The old notebook is replaced only by a whole new one. If
     somebody has written in the old one, that needs ``force``, and a copy of it is kept beside it.
 
-    Raises BuildError, which leaves the old notebook as it was, when a cell fails or an output says something that is
-    true on this machine only; CourseError when the source cannot be read or the notebook cannot be written, or would
-    be lost with what somebody has written in it.
+    Raises BuildError, which leaves the old notebook as it was, when a cell fails, an output says something that is true
+    on this machine only, or a metric is recorded twice; CourseError when the source cannot be read or the notebook
+    cannot be written, or would be lost with what somebody has written in it.
     """
     notebook, path = read_source(lesson), notebook_path(lesson)
     lost = _what_is_lost(lesson, notebook)
@@ -50,6 +50,7 @@ def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, fo
     if execute:
         _take_outputs(notebook, _executed(lesson, notebook, timeout))
         _refuse_private(lesson, notebook)
+        _refuse_repeated(lesson, notebook)
     elif path.exists() and not lost:
         stored = read_notebook(path)
         if [cell.source for cell in _code(stored)] == [cell.source for cell in _code(notebook)]:
@@ -139,6 +140,20 @@ def _refuse_private(lesson: Lesson, notebook: NotebookNode) -> None:
                     f"{lesson.name} was not built, and its notebook is as before: {_name(position, cell)} shows "
                     f"{line[:80]!r}, which is true on this machine only."
                 )
+
+
+def _refuse_repeated(lesson: Lesson, notebook: NotebookNode) -> None:
+    """Raise BuildError when a metric is recorded twice: of the two values only the later one would be kept."""
+    seen: set[str] = set()
+    for position, cell in enumerate(notebook.cells):
+        for record in _records(cell) if cell.cell_type == "code" else ():
+            if record["kind"] == "metric" and record["name"] in seen:
+                raise BuildError(
+                    f"{lesson.name} was not built, and its notebook is as before: {_name(position, cell)} records the "
+                    f"metric {record['name']!r} a second time, and each needs a name of its own."
+                )
+            if record["kind"] == "metric":
+                seen.add(record["name"])
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from labkit.course.files import cannot_write, replace, unfinished
 from labkit.course.kernel import adopt_orphans, kill_children
-from labkit.course.ours import fingerprint
+from labkit.course.ours import FINGERPRINT, fingerprint
 from labkit.course.records import added_by_papermill, first_lines, read_json, where
 from labkit.course.text import plain
 
@@ -206,7 +206,7 @@ def _save_quickly() -> None:
         begins = any(cell.cell_type == "code" for cell in running)
         over = manager.nb.metadata.papermill["end_time"] is not None
         if manager.output_path and (begins or over):
-            manager.nb.metadata["labkit"] = {"cells": fingerprint(manager.nb.cells)}
+            manager.nb.metadata[FINGERPRINT] = fingerprint(manager.nb.cells)
             _Files.write(json.dumps(manager.nb, ensure_ascii=False), manager.output_path)
         manager.last_save_time = manager.now()
 

@@ -17,6 +17,10 @@ REPORT_MARKS = ('<meta name="generator" content="labkit', "<title>Paper Lab: rep
 """A report.html of ours has one of them in its head; the second alone stands in those of older versions."""
 
 
+FINGERPRINT = "labkit_cells"
+"""Where the metadata of an executed notebook keep its fingerprint."""
+
+
 def check_output_folder(out: Path, executed: Iterable[Path], read: Sequence[Path]) -> None:
     """Raise CourseError if a run into `out` would write over anything but what a run has left there.
 
@@ -59,8 +63,8 @@ def _is(path: Path, test: Any) -> bool:
 
 def _is_executed(path: Path) -> bool:
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    if "labkit" in notebook["metadata"]:
-        return notebook["metadata"]["labkit"]["cells"] == fingerprint(notebook["cells"])
+    if FINGERPRINT in notebook["metadata"]:
+        return notebook["metadata"][FINGERPRINT] == fingerprint(notebook["cells"])
     # One of a version that left no fingerprint: where it was written to must still be where it lies.
     return Path(notebook["metadata"]["papermill"]["output_path"]).resolve() == path.resolve()
 

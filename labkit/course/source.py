@@ -44,11 +44,16 @@ def read_source(lesson: Lesson) -> NotebookNode:
     seen: Counter[tuple[str, str]] = Counter()
     for cell in notebook.cells:
         seen[_key(cell)] += 1
-        cell.id = _id(cell, seen[_key(cell)])
+        cell.id = cell_id(cell, seen[_key(cell)])
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on blank lines in the text
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def cell_id(cell: NotebookNode, time: int) -> str:
+    """The id of a cell whose type and text come for the ``time``-th time in a lesson, from 1."""
+    return hashlib.sha256(f"{cell.cell_type}\n{cell.source}\n{time}".encode()).hexdigest()[:12]
 
 
 def drift(lesson: Lesson) -> list[str]:
@@ -92,7 +97,7 @@ def own_cells(lesson: Lesson, source: NotebookNode) -> list[str]:
         for i, cell in enumerate(cells)
         if cell.source.strip()
         and _key(cell) not in known
-        and cell.get("id") not in {_id(cell, count) for count in range(1, len(cells) + 1)}
+        and cell.get("id") not in {cell_id(cell, time) for time in range(1, len(cells) + 1)}
     ]
 
 
@@ -133,11 +138,6 @@ def _difference(expected: NotebookNode, stored: NotebookNode) -> str:
     pairs = zip_longest(expected.source.split("\n"), stored.source.split("\n"))
     line, (ours, theirs) = next((n, pair) for n, pair in enumerate(pairs, start=1) if pair[0] != pair[1])
     return f"differs in line {line}: {_quoted(ours)} in the source, {_quoted(theirs)} in the notebook"
-
-
-def _id(cell: NotebookNode, count: int) -> str:
-    """The id of the ``count``-th cell with this type and text."""
-    return hashlib.sha256(f"{cell.cell_type}\n{cell.source}\n{count}".encode()).hexdigest()[:12]
 
 
 def _key(cell: NotebookNode) -> tuple[str, str]:

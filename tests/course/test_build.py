@@ -186,6 +186,12 @@ def test_the_bytes_of_an_image_are_not_searched_for_folders(showing, tmp_path):
     assert showing(display_of(**{"image/png": str(tmp_path)})).outputs
 
 
+def test_a_metric_that_is_recorded_twice_is_refused(showing):
+    metric = display_of(**{RECORD_MIME: {"kind": "metric", "name": "kl", "value": 1.0, "unit": ""}})
+    with pytest.raises(BuildError, match=r"cell 0 \(show\(\)\) records the metric 'kl' a second time"):
+        showing(metric, metric)
+
+
 def test_text_that_arrived_in_pieces_is_stored_as_one(showing):
     pieces = [("stdout", "a"), ("stdout", "b"), ("stderr", "c"), ("stdout", "d")]
     cell = showing(*(new_output("stream", name=name, text=text) for name, text in pieces))
