@@ -71,7 +71,8 @@ def run_lessons(
             for future in futures:
                 future.cancel()
             wait(futures, timeout=0 if executor else None)
-            done |= {job: _outcome(job, future) for future, job in futures.items()}
+            submitted = {job: future for future, job in futures.items()}
+            done |= {job: _outcome(job, submitted.get(job, Future())) for job in planned}
             raise
         finally:
             if executor is None:

@@ -175,7 +175,8 @@ def _retrieve(url: str, known: Known, target: Path, label: str) -> None:
     bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=is_on("LABKIT_BATCH"))
 
     def watch(response: Any, *_: Any, **__: Any) -> None:
-        response.iter_content = lambda chunk_size: _pieces(response, chunk_size, known.bytes)
+        if not response.is_redirect:  # it has a body as well, which nobody asked for
+            response.iter_content = lambda chunk_size: _pieces(response, chunk_size, known.bytes)
 
     with bar, tempfile.TemporaryDirectory(dir=target.parent, prefix=_part_prefix(os.getpid())) as folder:
         part = Path(folder) / target.name
@@ -191,9 +192,8 @@ class _GivenUp(Exception):
 
 
 def _pieces(response: Any, chunk_size: int, size: int | None) -> Iterator[bytes]:
-    """The body of a response as it arrives, not only once a whole chunk is there; _GivenUp for too slow or too long."""
-    got, since = 0, time.monotonic()
-    got_then = 0
+    """The body of a response in pieces of that size, watched as it arrives; _GivenUp for too slow or too long a one."""
+    got, got_then, since, waiting = 0, 0, time.monotonic(), bytearray()
     while piece := response.raw.read1(chunk_size, decode_content=True):
         got, now = got + len(piece), time.monotonic()
         if size is not None and got > size:
@@ -202,7 +202,11 @@ def _pieces(response: Any, chunk_size: int, size: int | None) -> Iterator[bytes]
             if got - got_then < LEAST:
                 raise _GivenUp(f"it sent less than {LEAST:,} bytes in {PATIENCE} s")
             got_then, since = got, now
-        yield piece
+        waiting += piece
+        while len(waiting) >= chunk_size:
+            yield bytes(waiting[:chunk_size])
+            del waiting[:chunk_size]
+    yield bytes(waiting)
 
 
 def _part_prefix(pid: int) -> str:

@@ -13,7 +13,10 @@ import pytest
 
 
 class Server:
-    """Serves `content` at /good/..., less than that at /dies, /short, /altered and /missing, and no end at /drips."""
+    """Serves `content` at /good/..., which /moved leads to; less of it at /dies, /short, /altered and /missing.
+
+    At /drips and /floods it has no end.
+    """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -28,6 +31,13 @@ class _Handler(BaseHTTPRequestHandler):
         manner, content = self.path.split("/")[1], ours.content
         if manner == "missing":
             self.send_error(404)
+            return
+        if manner == "moved":  # with more to say about it than the file is long
+            self.send_response(302)
+            self.send_header("Location", "/good/file")
+            self.send_header("Content-Length", str(2 * len(content)))
+            self.end_headers()
+            self.wfile.write(2 * content)
             return
         if manner in ("drips", "floods"):
             self.send_response(200)

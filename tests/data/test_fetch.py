@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pooch
 import pytest
@@ -181,6 +182,18 @@ def test_a_download_that_fails_leaves_nothing_behind(cache, server, manner, reas
         f"check the network and try again, or put the original file at {cache / NAME}."
     )
     assert files(cache) == {}
+
+
+def test_a_file_that_has_moved_is_found(cache, server) -> None:
+    server.content = CONTENT
+    assert get(f"{server.url}/moved/file").read_bytes() == CONTENT
+
+
+def test_a_download_comes_in_whole_pieces_however_it_arrives(monkeypatch) -> None:
+    """pooch counts each as a whole one in its bar."""
+    arriving = iter([b"a", b"bc", b"d" * 9, b""])
+    raw = SimpleNamespace(read1=lambda *_, **__: next(arriving))
+    assert list(fetch_module._pieces(SimpleNamespace(raw=raw), 4, None)) == [b"abcd", b"dddd", b"dddd", b""]
 
 
 def test_a_server_that_drips_is_given_up(cache, server, monkeypatch) -> None:
