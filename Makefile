@@ -18,14 +18,24 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# With `user = true` in a pip.conf nothing can be installed into an environment.
+export PIP_USER := 0
 
 # Not to be overridden: an incomplete environment is thrown away.
 override VENV := .venv
 override BIN := $(VENV)/bin
 override STAMP := $(VENV)/.installed
 
-# Jupyter looks for kernels here first, so that `python3` is this environment's whatever else the user has installed.
-KERNELS = JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}"
+# What `labkit run` does for its kernels (labkit/course/kernel.py), for those that nbval and JupyterLab start. Jupyter
+# looks here first, so that `python3` is this environment's whatever else the user has installed; the user's
+# matplotlibrc does not decide how a lesson runs; folders named relative to here become absolute, since a notebook runs
+# in its own.
+KERNELS = env JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" MATPLOTLIBRC=/dev/null \
+	$(call absolute,LABKIT_DATA) $(call absolute,LABKIT_CACHE)
+absolute = $${$(1):+"$(1)=$$([[ $$$(1) == [/~]* ]] || echo "$$PWD/")$$$(1)"}
+
+# The user's start-up files act in JupyterLab, where they are part of how somebody works, and not in a test.
+TESTED = env -u PYTHONSTARTUP IPYTHONDIR="$(CURDIR)/build/test/ipython" $(KERNELS)
 
 .PHONY: help install course lab test bench lint build baseline docs lock clean
 
@@ -45,8 +55,8 @@ test: lint ## check style, unit tests, the stored notebooks, and the results aga
 	@$(BIN)/python -m pytest tests --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder \
 		-p no:nbval -p no:benchmark -p no:anyio
 	@echo "== nbval: the stored notebooks, cell by cell"
-	@rm -rf build/test/records
-	@LABKIT_BATCH=1 LABKIT_RECORDS="$(CURDIR)/build/test/records" $(KERNELS) $(BIN)/python -m pytest -n 2 --dist loadfile \
+	@rm -rf build/test/records build/test/ipython
+	@LABKIT_BATCH=1 LABKIT_RECORDS="$(CURDIR)/build/test/records" $(TESTED) $(BIN)/python -m pytest -n 2 --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/*.ipynb
 	@echo "== regression: what they recorded against notebooks/baselines/quick.json"
 	@$(BIN)/labkit verify --records build/test/records --jobs $(JOBS)
@@ -70,7 +80,7 @@ docs: install ## build the site from docs/ into build/docs; a warning is an erro
 
 lock: ## pin the dependencies in pyproject.toml again; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install --quiet uv
+	@build/lock/bin/python -m pip install --quiet --require-hashes -r <($(UV))
 	@build/lock/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 	@if grep -n '://' requirements.lock; then echo "requirements.lock must not hold an address" >&2; exit 1; fi
@@ -79,10 +89,15 @@ clean: ## remove what runs and tests have written; the environment stays
 	rm -rf build docs/_build docs/lessons .pytest_cache .ruff_cache .benchmarks
 	find labkit tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
+# The lines of the lock that are about uv, which installs the others: its version and its hashes.
+override UV := awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements.lock
+
 install: $(STAMP)
 
-# The stamp names the folder it was made in: an environment that was moved or only half made is made anew.
-ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+# The stamp names the folder it was made in: an environment that was moved or only half made is made anew, and so is one
+# whose Python no longer runs, as after an upgrade of the Python that it was made with.
+override MADE_IN := $(shell $(BIN)/python -c '' 2>/dev/null && cat $(STAMP) 2>/dev/null)
+ifneq ($(MADE_IN),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
@@ -93,9 +108,9 @@ $(STAMP): requirements.lock pyproject.toml
 		"Paper Lab needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try `make PYTHON=python3.12 $(MAKECMDGOALS)`." \
 		% sys.version_info[:2])'
 	@echo "== installing into $(VENV)"
-	@if [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
+	@if [ "$(MADE_IN)" = "$(CURDIR)" ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
 	@trap 'exit 130' INT; \
-	if ! { [ "$(INSTALLER)" = uv ] && $(BIN)/python -m pip install --quiet uv \
+	if ! { [ "$(INSTALLER)" = uv ] && $(BIN)/python -m pip install --quiet --require-hashes -r <($(UV)) \
 			&& $(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock; }; then \
 		echo "== without uv: pip takes a few minutes"; \
 		$(BIN)/python -m pip install --require-hashes -r requirements.lock; \

@@ -18,9 +18,14 @@ ELSEWHERE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "M
 """Caps under which an x86-64 machine computes as differently as another kind of machine would."""
 
 
+def caps_act() -> bool:
+    """Whether caps have an effect on this machine: on x86-64. Elsewhere there is nothing to cap."""
+    return _machine() == "x86_64"
+
+
 def set_caps() -> None:
-    """Cap ATen, oneDNN and MKL to AVX2 on x86-64; elsewhere there is nothing to cap."""
-    if _machine() == "x86_64":
+    """Cap ATen, oneDNN and MKL to AVX2, where caps act."""
+    if caps_act():
         for name, value in CAPS.items():
             os.environ.setdefault(name, value)
 

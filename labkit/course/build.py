@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ import nbformat
 from nbformat import NotebookNode
 
 from labkit import RECORD_MIME
-from labkit.course.files import write_text
+from labkit.course.files import write_text, writing
 from labkit.course.job import run_job
+from labkit.course.kernel import has_home
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import cell_name, first_lines
-from labkit.course.source import read_notebook, read_source
+from labkit.course.source import own_cells, read_notebook, read_source
 
 _LIVE_WIDGET = "application/vnd.jupyter.widget-view+json"
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -30,26 +32,57 @@ class BuildError(CourseError):
     exit_code = 1
 
 
-def build(lesson: Lesson, execute: bool = True, timeout: float | None = None) -> Path:
+def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, force: bool = False) -> Path:
     """Build the lesson's notebook from its source, and return its path.
 
     It is executed at the defaults of its parameters cell, within ``timeout`` seconds; with ``execute=False`` the stored
-    outputs stay if no code cell has changed, and go otherwise. The old notebook is replaced only by a whole new one.
+    outputs stay if no code cell has changed, and go otherwise. The old notebook is replaced only by a whole new one. If
+    somebody has written in the old one, that needs ``force``, and a copy of it is kept beside it.
 
-    Raises BuildError, which leaves the old notebook as it was, when a cell fails or an output says something that is
-    true on this machine only; CourseError when the source cannot be read or the notebook cannot be written.
+    Raises BuildError, which leaves the old notebook as it was, when a cell fails, an output says something that is true
+    on this machine only, or a metric is recorded twice; CourseError when the source cannot be read or the notebook
+    cannot be written, or would be lost with what somebody has written in it.
     """
     notebook, path = read_source(lesson), notebook_path(lesson)
+    lost = _what_is_lost(lesson, notebook)
+    if lost and not force:
+        raise CourseError(f"{lost}: copy it to another folder and go on there, or replace it with --force.")
     if execute:
         _take_outputs(notebook, _executed(lesson, notebook, timeout))
         _refuse_private(lesson, notebook)
-    elif path.exists():
+        _refuse_repeated(lesson, notebook)
+    elif path.exists() and not lost:
         stored = read_notebook(path)
         if [cell.source for cell in _code(stored)] == [cell.source for cell in _code(notebook)]:
             _take_outputs(notebook, stored)
     nbformat.validate(notebook)
+    if _what_is_lost(lesson, notebook):  # asked again, as somebody may have written while the lesson ran
+        _keep_copy(path)
     write_text(path, nbformat.writes(notebook) + "\n")
     return path
+
+
+def _what_is_lost(lesson: Lesson, notebook: NotebookNode) -> str | None:
+    """What would be lost if ``notebook`` replaced the stored one, as the beginning of a sentence; None if nothing."""
+    path = notebook_path(lesson)
+    try:
+        cells = own_cells(lesson, notebook)
+    except CourseError as error:
+        return error.message.rpartition(": ")[0]
+    if not cells:
+        return None
+    more = f", and {len(cells) - 1} more" if len(cells) > 1 else ""
+    return f"{path} has something that is not from the lesson's source ({cells[0]}{more})"
+
+
+def _keep_copy(path: Path) -> None:
+    """Copy the notebook to NAME.ipynb.bak, or .2.bak and so on: an earlier copy is kept as well."""
+    copy, number = path.with_name(f"{path.name}.bak"), 1
+    while copy.exists():
+        number += 1
+        copy = path.with_name(f"{path.name}.{number}.bak")
+    with writing(path.parent):
+        shutil.copyfile(path, copy)
 
 
 def _executed(lesson: Lesson, notebook: NotebookNode, timeout: float | None) -> NotebookNode:
@@ -94,7 +127,9 @@ def _stable(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 def _refuse_private(lesson: Lesson, notebook: NotebookNode) -> None:
     """Raise BuildError when an output names a folder of this machine or an address in its memory."""
-    places = {lesson.root or course_root(), Path.home(), Path(sys.prefix), Path(tempfile.gettempdir())}
+    places = {lesson.root or course_root(), Path(sys.prefix), Path(tempfile.gettempdir())}
+    if has_home():
+        places.add(Path.home())
     paths = {str(form) for place in places for form in (place, place.resolve()) if form != Path(form.anchor)}
     private = re.compile(rf"(?<![\w.~-])(?:{'|'.join(map(re.escape, sorted(paths)))})(?![\w-])")
     for position, cell in enumerate(notebook.cells):
@@ -105,6 +140,20 @@ def _refuse_private(lesson: Lesson, notebook: NotebookNode) -> None:
                     f"{lesson.name} was not built, and its notebook is as before: {_name(position, cell)} shows "
                     f"{line[:80]!r}, which is true on this machine only."
                 )
+
+
+def _refuse_repeated(lesson: Lesson, notebook: NotebookNode) -> None:
+    """Raise BuildError when a metric is recorded twice: of the two values only the later one would be kept."""
+    seen: set[str] = set()
+    for position, cell in enumerate(notebook.cells):
+        for record in _records(cell) if cell.cell_type == "code" else ():
+            if record["kind"] == "metric" and record["name"] in seen:
+                raise BuildError(
+                    f"{lesson.name} was not built, and its notebook is as before: {_name(position, cell)} records the "
+                    f"metric {record['name']!r} a second time, and each needs a name of its own."
+                )
+            if record["kind"] == "metric":
+                seen.add(record["name"])
 
 
 def _texts(value: Any) -> Iterator[str]:

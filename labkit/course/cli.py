@@ -5,8 +5,10 @@ What a command needs is imported by the command, so that ``labkit --help`` is qu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +18,55 @@ import click
 from labkit import __version__
 from labkit.course.lessons import CourseError, course_root, load_lessons, select
 from labkit.course.options import TIMEOUTS, parameter_value, running
+from labkit.course.text import plain
 
 if TYPE_CHECKING:
     from labkit.course.results import Results
 
 
-class _Interruptible(click.Group):
-    """Ctrl-C and SIGTERM end a command in order, with exit code 130; click alone would say 1."""
+class _Orderly(click.Group):
+    """Ctrl-C, SIGTERM and a terminal that is closed end a command in order, with exit code 130; click would say 1.
+
+    One of them is enough: all that come later are ignored, so that the clean-up is not interrupted itself. What the
+    terminal cannot show is replaced; it must not end a command that has run for an hour.
+    """
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        interrupted = False
+
         def interrupt(signum: int, frame: object) -> None:
+            nonlocal interrupted
+            interrupted = True
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
             raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGTERM, interrupt)
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # as nohup and a shell's & have it
+                signal.signal(number, interrupt)
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+        except BaseException:
+            if not interrupted:  # whatever was raised on the way out; a progress bar may have lost its terminal
+                raise
+            with contextlib.suppress(OSError):
+                click.echo("Interrupted.", err=True)
             ctx.exit(130)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            if not interrupted:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
 
-@click.group(cls=_Interruptible, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Orderly, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="labkit")
 def main() -> None:
     """Paper Lab: run, check and build the lessons of the course.
@@ -74,7 +102,7 @@ def run(parameters: tuple[tuple[str, str], ...], out: Path | None, profile: str,
     )
     comparison = None if baseline is None else compare(results, baseline)
     report = write_report(results, out, comparison)
-    click.echo(f"{table(results, comparison)}\n\n{verdict(results, comparison)}")
+    _echo(f"{table(results, comparison)}\n\n{verdict(results, comparison)}")
     _echo_all(failures(results) if comparison is None else comparison.problems)
     if baseline is None:
         click.echo(f"`labkit baseline --profile {profile}` derives a baseline.")
@@ -115,11 +143,11 @@ def verify(results: Path | None, records: Path | None, confirm: bool, jobs: int)
             f"The profile {profile!r} has no baseline: derive it with `labkit baseline --profile {profile}`."
         )
     comparison = compare(found, baseline)
-    click.echo(machine(comparison))
+    _echo(machine(comparison))
     if confirm and comparison.suspects:
         rerun = again(path.parent / "confirm", profile, jobs, found["parameters"])
         comparison = settle(comparison, baseline, rerun)
-    click.echo(verdict(found, comparison))
+    _echo(verdict(found, comparison))
     _echo_all(comparison.problems)
     _exit_if(bool(comparison.problems))
 
@@ -132,14 +160,15 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     """Run lessons at several seeds and store what they recorded, for `labkit verify` to compare with.
 
     At `quick` they run a second time under lower caps of the instruction set, as another kind of machine would compute
-    them. Lessons that are not named keep what was stored.
+    them; only x86-64 has such caps. Lessons that are not named keep what was stored.
 
     \b
     Example: labkit baseline 01 --profile quick --seeds 0-7 --jobs 2
     """
-    from labkit.caps import ELSEWHERE
+    from labkit.caps import ELSEWHERE, caps_act
     from labkit.course.baselines import derive, load_baseline, save_baseline
     from labkit.course.kernel import environment
+    from labkit.course.plan import plan
     from labkit.course.results import read_results
     from labkit.course.telling import run_and_tell
 
@@ -151,9 +180,16 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
         here, there = read_results(source), None if elsewhere is None else read_results(elsewhere)
     else:
         load_baseline(profile)  # a damaged one is found before anything runs
-        out = out or course_root() / "build" / "baseline"
+        out = (out or course_root() / "build" / "baseline").absolute()
+        twice = profile == "quick" and caps_act()
+        if twice:
+            # What the second run would be refused for is found before the first.
+            plan(select(options["lesson"]), profile, options["seeds"], out / "elsewhere", None, {})
+        elif profile == "quick":
+            lack = "No caps act on this machine, so the lessons run once"
+            click.echo(f"{lack}: the baseline will not say what another kind of machine computes.", err=True)
         here, there = _whole(run_and_tell(out, profile, **options)), None
-        if profile == "quick":
+        if twice:
             with environment(ELSEWHERE):
                 there = _whole(run_and_tell(out / "elsewhere", profile, **options))
     click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
@@ -163,9 +199,12 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
 @click.argument("lesson", nargs=-1)
 @click.option("--execute/--no-execute", default=True, help="Run the notebook and store its outputs.")
 @click.option("--check", is_flag=True, help="Write nothing; tell where source and notebook differ.")
+@click.option("--force", is_flag=True, help="Replace a notebook with cells of your own in it; NAME.ipynb.bak keeps it.")
 @click.option("--timeout", type=float, default=TIMEOUTS["quick"], show_default=True, help="Seconds for a lesson.")
-def build(lesson: tuple[str, ...], execute: bool, check: bool, timeout: float) -> None:
+def build(lesson: tuple[str, ...], execute: bool, check: bool, force: bool, timeout: float) -> None:
     """Make notebooks/NAME.ipynb from notebooks/source/NAME.py and store its outputs.
+
+    A notebook in which you have written, an answer to an exercise, say, is not replaced without --force.
 
     \b
     Example: labkit build autoencoders
@@ -177,11 +216,11 @@ def build(lesson: tuple[str, ...], execute: bool, check: bool, timeout: float) -
     if check:
         differences = [difference for one in chosen for difference in drift(one)]
         for difference in differences:
-            click.echo(difference)
+            _echo(difference)
         _exit_if(bool(differences))
         return
     for one in chosen:
-        click.echo(_short(build_notebook(one, execute=execute, timeout=timeout)))
+        click.echo(_short(build_notebook(one, execute=execute, timeout=timeout, force=force)))
 
 
 @main.command("list")
@@ -197,7 +236,7 @@ def list_lessons(measured: bool, results: Path | None) -> None:
     from labkit.course.summary import measured_table, text_table
 
     if measured:
-        click.echo(measured_table(read_results(results or course_root() / "build" / "course" / "results.json")))
+        _echo(measured_table(read_results(results or course_root() / "build" / "course" / "results.json")))
         return
     body = [[lesson.name, lesson.title, str(lesson.minutes), lesson.level, lesson.data] for lesson in load_lessons()]
     click.echo(text_table(["lesson", "title", "minutes", "level", "data"], body))
@@ -233,16 +272,21 @@ def _whole(results: Results) -> Results:
     """The results, if every run passed; otherwise the command ends here, having said what failed."""
     from labkit.course.summary import failures, table
 
-    click.echo(table(results, None))
+    _echo(table(results, None))
     failed = failures(results)
     _echo_all(failed)
     _exit_if(bool(failed))
     return results
 
 
+def _echo(text: str) -> None:
+    """Say what may hold somebody else's words, such as a metric's name or an exception's."""
+    click.echo(plain(text))
+
+
 def _echo_all(sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        click.echo(f"- {sentence}")
+        _echo(f"- {sentence}")
 
 
 def _short(path: Path) -> str:
@@ -254,3 +298,7 @@ def _short(path: Path) -> str:
 def _exit_if(problem: bool) -> None:
     if problem:
         click.get_current_context().exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,16 +25,31 @@ def write_text(path: Path, text: str) -> None:
     """Like write_json, for text."""
     with writing(path.parent):
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(handle)
-            os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
-            os.replace(beside, path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)  # gone already if an interrupt came just after the renaming
-            raise
+        os.close(handle)
+        os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
+        replace(path, text, Path(beside))
+
+
+def unfinished(path: Path) -> Path:
+    """Where a notebook is written before it replaces the one at `path`."""
+    return path.with_name(f".{path.name}.part")
+
+
+def replace(path: Path, text: str, beside: Path, sync: bool = True) -> None:
+    """Write the text to `beside`, of which nothing is left, and rename that. Raises OSError.
+
+    `sync` has it on the disk before, for what must outlive a power cut.
+    """
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)  # gone already if an interrupt came just after the renaming
+        raise
 
 
 @contextlib.contextmanager

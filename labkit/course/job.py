@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
@@ -13,11 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from labkit.course.files import cannot_write
-from labkit.course.kernel import kernel_env, kill_tree
+from labkit.course.files import cannot_write, unfinished
+from labkit.course.kernel import has_home, kernel_env, kill_tree
 from labkit.course.plan import Job
 from labkit.course.records import NOTHING, RecordError, read_records, where
 from labkit.course.results import Failure, Run
+from labkit.course.text import plain
 
 TICK = 0.05  # seconds between two looks at a running child
 
@@ -33,13 +35,15 @@ def run_job(job: Job, stop: threading.Event | None = None, watch: Watch | None =
     started = time.monotonic()
     own_folder = job.executed.with_suffix("")
     try:
-        job.executed.unlink(missing_ok=True)  # of an earlier run: it must not be taken for this one's
+        # Of an earlier run: it must not be taken for this one's. That it is one, plan() has seen to.
+        job.executed.unlink(missing_ok=True)
         own_folder.mkdir(exist_ok=True)
     except OSError as problem:
         return as_run(job, failure("write", cannot_write(job.executed.parent, problem)))
     error, peak_memory = _run_child(job, own_folder, stop or threading.Event(), watch)
-    if not any(own_folder.iterdir()):
-        own_folder.rmdir()
+    with contextlib.suppress(OSError):
+        unfinished(job.executed).unlink(missing_ok=True)
+        own_folder.rmdir()  # if nothing is in it
     run = _read(job, error)
     if watch is not None:
         watch(job, None)
@@ -80,6 +84,8 @@ def _run_child(
     with tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True) as scratch:
         # The user's start-up files must not change what a lesson does, and a run writes into its own folder only.
         own = {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+        if not has_home():
+            own["HOME"] = scratch  # Jupyter does not start without one
         env = {**kernel_env(), **own, "LABKIT_BATCH": "1", "LABKIT_OUT": str(own_folder)}
         paths = [str(job.notebook), str(job.executed)]
         # -P: a random.py in the working folder is not the standard library's
@@ -104,7 +110,7 @@ def _run_child(
                 child.wait()
                 reader.join()
             stderr.seek(0)
-            error = _diagnose(job, ended, child.returncode, said, stderr.read()[-10_000:])
+            error = _diagnose(job, ended, child.returncode, said, plain(stderr.read())[-10_000:])
             return error, said.get("peak_memory")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,13 +20,24 @@ def kernel_env() -> dict[str, str]:
 
     JUPYTER_PATH is searched before every other place that may hold a kernelspec, so this environment's comes first.
     Folders named relative to where we are become absolute, since a notebook runs in its own folder. What it records is
-    read from the notebook itself, so LABKIT_RECORDS is not passed on.
+    read from the notebook itself, so LABKIT_RECORDS is not passed on. The user's matplotlibrc and Python start-up file
+    must not decide how a lesson runs. The Makefile says the same to the notebooks that it starts itself.
     """
     ours = str(Path(sys.prefix) / "share" / "jupyter")
     theirs = os.environ.get("JUPYTER_PATH")
     folders = {name: os.path.abspath(Path(os.environ[name]).expanduser()) for name in FOLDERS if os.environ.get(name)}
-    ours_alone = {name: value for name, value in os.environ.items() if name != "LABKIT_RECORDS"}
-    return {**ours_alone, **folders, "JUPYTER_PATH": os.pathsep.join([ours, theirs] if theirs else [ours])}
+    kept = {name: value for name, value in os.environ.items() if name not in ("LABKIT_RECORDS", "PYTHONSTARTUP")}
+    own = {"JUPYTER_PATH": os.pathsep.join([ours, theirs] if theirs else [ours]), "MATPLOTLIBRC": os.devnull}
+    return {**kept, **folders, **own}
+
+
+def has_home() -> bool:
+    """Whether the user has a home folder: not so in a container that has neither HOME nor an entry for the user."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -42,16 +54,38 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 def kill_tree(pid: int) -> None:
     """Kill the process and all below it, kernels in sessions of their own included, and wait until they are gone."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
-        family = [*top.children(recursive=True), top]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue  # it ended by itself meanwhile
+        top.suspend()  # it must not start others while those below it are killed
+        kill_children(pid)
+        top.kill()
+        _wait_for([top])
+
+
+def kill_children(pid: int) -> None:
+    """Kill all below the process, also what is started meanwhile, and wait until they are gone, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        while family := [process for process in top.children(recursive=True) if not _has_ended(process)]:
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            _wait_for(family)
+            if time.monotonic() > deadline:
+                return
+
+
+def adopt_orphans() -> None:
+    """Have this process become the parent of whatever is below it and loses its own: nothing escapes kill_children.
+
+    A daemon does this on purpose. Only Linux knows of it; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _wait_for(family: Sequence[psutil.Process]) -> None:
     deadline = time.monotonic() + 10
     while not all(_has_ended(process) for process in family) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from labkit.course.text import plain
+
 LEVELS = ("introductory", "intermediate", "advanced")
 _LIST = Path("notebooks") / "lessons.toml"
 _NAME = re.compile(r"(\d\d)_([a-z][a-z0-9_]*)")
@@ -19,6 +21,9 @@ class CourseError(click.ClickException):
     """Something the user can put right, told in one sentence; the command line prints it and exits with code 2."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        return plain(self.message)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,15 @@ class Seeds(click.ParamType):
         return tuple(dict.fromkeys(seeds))
 
 
+class _Folder(click.Path):
+    """A folder; an empty name, as of a variable that is not set, would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of the folder is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def running(seeds: str, out: str) -> Callable:
     """The options of a command that runs lessons."""
     options = [
@@ -44,7 +53,7 @@ def running(seeds: str, out: str) -> Callable:
         ),
         click.option("--seeds", type=Seeds(), default=seeds, show_default=True, help="0, 0,2,5 or 0-4."),
         click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time."),
-        click.option("--out", type=click.Path(path_type=Path), help=f"Output folder.  [default: {out} in the course]"),
+        click.option("--out", type=_Folder(path_type=Path), help=f"Output folder.  [default: {out} in the course]"),
         click.option("--timeout", type=float, help="Seconds for a lesson.  [default: 600 at quick, 3600 at full]"),
     ]
 

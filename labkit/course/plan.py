@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from typing import Any
 
 from labkit import PROFILES
 from labkit.course.lessons import CourseError, Lesson, notebook_path
-from labkit.course.records import RecordError, read_cells
+from labkit.course.ours import check_output_folder
+from labkit.course.records import RecordError, cell_name, first_lines, read_cells
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn accept
 
@@ -39,7 +41,7 @@ def plan(
     timeout: float | None,
     parameters: Mapping[str, Any],
 ) -> list[Job]:
-    """The jobs of a run, lesson by lesson; CourseError for anything that could not work."""
+    """The jobs of a run, lesson by lesson; CourseError for anything that could not work or would lose something."""
     if profile not in PROFILES:
         raise CourseError(f"Unknown profile {profile!r}: the profiles are {', '.join(PROFILES)}.")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -61,7 +63,7 @@ def plan(
                 f"{lesson.name} at {profile!r} needs {', '.join(lacking)}: install the extra with "
                 f"`pip install -e .[{','.join(lesson.extras)}]`."
             )
-    return [
+    jobs = [
         Job(
             lesson.name,
             profile,
@@ -74,6 +76,8 @@ def plan(
         for lesson in lessons
         for seed in seeds
     ]
+    check_output_folder(out, [job.executed for job in jobs], [notebook_path(lesson) for lesson in lessons])
+    return jobs
 
 
 def _not_installed(extras: Sequence[str]) -> list[str]:
@@ -91,21 +95,52 @@ def _not_installed(extras: Sequence[str]) -> list[str]:
 
 
 def parameter_names(lesson: Lesson) -> list[str]:
-    """The names that the lesson's cell tagged `parameters` sets; CourseError when there is no such cell.
+    """The names that the lesson's cell tagged `parameters` sets.
 
-    papermill would only warn of a name that is not among them, and run the lesson without it.
+    papermill would only warn of a name that is not among them, and run the lesson without it. Raises CourseError, which
+    says what to do and risks nothing of what is in the notebook, when there is no such cell or it cannot be read.
     """
     notebook = notebook_path(lesson)
     if not notebook.is_file():
         raise CourseError(f"{lesson.name} has no notebook yet: make it with `labkit build {lesson.name}`.")
     try:
         cells = read_cells(notebook)
-        sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-        statements = ast.parse(sources[0]).body
-    except (RecordError, IndexError, SyntaxError) as error:
+    except RecordError as error:
         raise CourseError(
-            f"{notebook} has no readable cell tagged `parameters`: build it again with `labkit build {lesson.name}`."
+            f"{lesson.name} cannot run, since {error}: mend it, or move it to a safe place before "
+            f"`labkit build {lesson.name}` makes a new one."
         ) from error
-    assigned = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
-    assigned += [s.target for s in statements if isinstance(s, ast.AnnAssign)]
-    return [target.id for target in assigned if isinstance(target, ast.Name)]
+    sources = ["".join(cell["source"]) for cell in cells]
+    tagged = [i for i, cell in enumerate(cells) if "parameters" in (cell["metadata"].get("tags") or [])]
+    if not tagged:
+        raise CourseError(_without_tag(notebook, cells, sources))
+    try:
+        return _assigned(sources[tagged[0]])
+    except (SyntaxError, ValueError) as error:
+        number = getattr(error, "lineno", None) or 1
+        line = [*sources[tagged[0]].splitlines(), ""][number - 1].strip()
+        raise CourseError(
+            f"Line {number} of the cell tagged `parameters` in {notebook}, {line!r}, is not plain Python: "
+            "correct it, or move it to a cell of its own."
+        ) from error
+
+
+def _without_tag(notebook: Path, cells: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> str:
+    """What to do about a notebook in which no cell is tagged, as after an editor that drops the tags."""
+    for position, (cell, source) in enumerate(zip(cells, sources, strict=True)):
+        with contextlib.suppress(SyntaxError, ValueError):
+            if cell["cell_type"] == "code" and {"profile", "seed"} <= set(_assigned(source)):
+                name = cell_name(position, first_lines(source))
+                return f"No cell of {notebook} is tagged `parameters`: give {name} that tag."
+    return (
+        f"No cell of {notebook} sets profile and seed: "
+        'add one that says `profile = "quick"` and `seed = 0`, and tag it `parameters`.'
+    )
+
+
+def _assigned(source: str) -> list[str]:
+    """The names that Python code sets, in its order. Raises SyntaxError or ValueError for what is no Python."""
+    statements = ast.parse(source).body
+    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    targets += [s.target for s in statements if isinstance(s, ast.AnnAssign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -35,9 +35,10 @@ NOTHING: Mapping[str, Any] = MappingProxyType(
 class RecordError(ValueError):
     """What a notebook recorded cannot be used; the message is one sentence, ``place`` the cell if it is a cell's."""
 
-    def __init__(self, message: str, place: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, place: Mapping[str, Any] | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.place = place  # {"cell": number, "source": first lines}
+        self.reason = reason  # why a file cannot be read
 
 
 def read_records(notebook: Path) -> dict[str, Any]:
@@ -81,10 +82,37 @@ def read_recorded(path: Path) -> dict[str, Any]:
 
 def read_cells(notebook: Path) -> list[dict]:
     """The cells of a notebook on disk; RecordError when it is missing, cut off, or no notebook."""
+    return read_json(notebook)["cells"]
+
+
+def read_json(notebook: Path) -> dict[str, Any]:
+    """A notebook on disk, with or without a byte order mark, each cell with its metadata, be they empty.
+
+    Raises RecordError, which tells of a merge conflict by its line, when it is missing, cut off, or no notebook.
+    """
+    text = ""
     try:
-        return json.loads(notebook.read_text(encoding="utf-8"), parse_constant=str)["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"the notebook {notebook.name} cannot be read: {error}") from error
+        text = notebook.read_text(encoding="utf-8-sig")
+        stored = json.loads(text, parse_constant=str)
+        for cell in stored["cells"]:
+            cell["metadata"] = cell.get("metadata") or {}
+            "".join(cell["source"]), cell["cell_type"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = _reason(text, error)
+        raise RecordError(f"the notebook {notebook.name} cannot be read ({reason})", reason=reason) from error
+    return stored
+
+
+def _reason(text: str, error: Exception) -> str:
+    """Why a notebook with this text cannot be read."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    conflict = [n for n, line in enumerate(text.splitlines(), start=1) if line.startswith(("<<<<<<< ", ">>>>>>> "))]
+    if conflict:
+        return f"line {conflict[0]} is the mark of a merge conflict"
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}; nbformat 4 or later is needed"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _add(records: dict[str, Any], payload: Any, data: Mapping[str, Any]) -> None:
@@ -106,8 +134,6 @@ def _add(records: dict[str, Any], payload: Any, data: Mapping[str, Any]) -> None
             records["session"] = kept
         case "config":
             records["config"] = kept["values"]
-        case "metric" if name in records["metrics"]:
-            raise ValueError(f"the metric {name!r} a second time: each needs a name of its own")
         case "metric":
             records["metrics"][name] = kept
         case "claim":
@@ -125,7 +151,7 @@ def _finite(value: Any) -> bool:
 
 def added_by_papermill(cell: Mapping[str, Any]) -> bool:
     """Whether papermill put this cell into the lesson: the parameters of the run, or a note about an error."""
-    return bool({"injected-parameters", "papermill-error-cell-tag"} & set(cell["metadata"].get("tags", [])))
+    return bool({"injected-parameters", "papermill-error-cell-tag"} & set(cell["metadata"].get("tags") or []))
 
 
 def first_lines(source: str, count: int = 3) -> str:

@@ -12,6 +12,7 @@ from labkit.course.files import write_text
 from labkit.course.records import RecordError, read_records
 from labkit.course.results import Results, Run
 from labkit.course.summary import failures, rows, verdict
+from labkit.course.text import plain
 
 FIGURES = 20_000_000  # bytes of pictures in a report, at most; beyond that a browser no longer shows it at ease
 
@@ -26,7 +27,11 @@ def write_report(results: Results, out: Path, comparison: Comparison | None) -> 
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("labkit.course", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("labkit.course", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,  # a macro's result is Markup already
     )
     judged = {(j.lesson, j.run["seed"]): j for j in comparison.runs} if comparison else {}
     room = FIGURES

@@ -56,8 +56,10 @@ def run_lessons(
         stop = threading.Event()
         extra = () if executor else (stop, watch)  # neither can travel to another process
         longest_first = sorted(planned, key=lambda job: -(seconds or {}).get(job.lesson, 0))
-        futures = {pool.submit(run_job, job, *extra): job for job in longest_first}
+        futures: dict[Future, Job] = {}
         try:
+            for job in longest_first:
+                futures[pool.submit(run_job, job, *extra)] = job
             for future in as_completed(futures):
                 job = futures[future]
                 done[job] = _outcome(job, future)
@@ -69,7 +71,8 @@ def run_lessons(
             for future in futures:
                 future.cancel()
             wait(futures, timeout=0 if executor else None)
-            done |= {job: _outcome(job, future) for future, job in futures.items()}
+            submitted = {job: future for future, job in futures.items()}
+            done |= {job: _outcome(job, submitted.get(job, Future())) for job in planned}
             raise
         finally:
             if executor is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -14,7 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from labkit.course.lessons import CourseError, Lesson, notebook_path, source_path
-from labkit.course.records import cell_name, first_lines
+from labkit.course.records import RecordError, cell_name, first_lines, read_json
 
 # The same for every lesson, whatever the author's environment is: no versions, nothing that changes by itself.
 METADATA = {
@@ -40,15 +41,19 @@ def read_source(lesson: Lesson) -> NotebookNode:
     notebook = jupytext.reads(_read_text(path), fmt="py:percent")
     if not notebook.cells:
         raise CourseError(f"{path} holds no cells: begin each one with `# %%` or `# %% [markdown]`.")
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for cell in notebook.cells:
-        content = f"{cell.cell_type}\n{cell.source}"
-        seen[content] += 1
-        cell.id = hashlib.sha256(f"{content}\n{seen[content]}".encode()).hexdigest()[:12]
+        seen[_key(cell)] += 1
+        cell.id = cell_id(cell, seen[_key(cell)])
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on blank lines in the text
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def cell_id(cell: NotebookNode, time: int) -> str:
+    """The id of a cell whose type and text come for the ``time``-th time in a lesson, from 1."""
+    return hashlib.sha256(f"{cell.cell_type}\n{cell.source}\n{time}".encode()).hexdigest()[:12]
 
 
 def drift(lesson: Lesson) -> list[str]:
@@ -66,12 +71,34 @@ def drift(lesson: Lesson) -> list[str]:
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook at ``path``. Raises CourseError when it cannot be read or is no notebook."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.reads(json.dumps(read_json(path)), as_version=4)
         nbformat.validate(notebook)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise CourseError(f"{path} is not a readable notebook ({reason}): build it with `labkit build`.") from error
+    except (RecordError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        reason = error.reason if isinstance(error, RecordError) else str(error).splitlines()[0]
+        raise CourseError(
+            f"{path} is not a readable notebook ({reason}): mend it, or move it to a safe place before `labkit build` "
+            "makes a new one."
+        ) from error
     return notebook
+
+
+def own_cells(lesson: Lesson, source: NotebookNode) -> list[str]:
+    """The names of the cells in the stored notebook that somebody wrote there: an answer, say, or a note.
+
+    A cell from the source, be it an older one, has the id that follows from its text; one that was edited or added has
+    another. Raises CourseError when the notebook cannot be read.
+    """
+    path = notebook_path(lesson)
+    if not path.exists():
+        return []
+    cells, known = read_notebook(path).cells, {_key(cell) for cell in source.cells}
+    return [
+        _name(cell, i)
+        for i, cell in enumerate(cells)
+        if cell.source.strip()
+        and _key(cell) not in known
+        and cell.get("id") not in {cell_id(cell, time) for time in range(1, len(cells) + 1)}
+    ]
 
 
 def _differences(source: Sequence[NotebookNode], stored: Sequence[NotebookNode]) -> Iterator[str]:

@@ -151,8 +151,11 @@ def _find(file: OptionalFile) -> Path | str:
     what = f"{file.number}.mat (Normal, load {file.load})"
     for folder in (data_folder(), cache_folder()):
         path = folder and folder / file.path
-        if path and path.is_file():
-            if pooch.file_hash(path, alg="md5") == file.md5:
-                return path
-            return f"{what} is not used, since the copy at hand has another md5 sum than {file.md5}."
+        try:
+            if path and path.is_file():
+                if pooch.file_hash(path, alg="md5") == file.md5:
+                    return path
+                return f"{what} is not used, since the copy at hand has another md5 sum than {file.md5}."
+        except OSError as error:
+            return f"{what} is not used, since {path} cannot be read ({error.strerror})."
     return f"{what} is missing: put the copy with md5 sum {file.md5} at {file.path} in LABKIT_DATA to have it."

@@ -1,20 +1,28 @@
 """Find a data file whose contents are known, or download it: never half of it, never an altered one.
 
 Places, in order: the folder LABKIT_DATA (only ever read), the user's cache (LABKIT_CACHE replaces it), the network.
-With LABKIT_OFFLINE=1 the network is never touched. With LABKIT_BATCH=1 no progress bar is shown.
+With LABKIT_OFFLINE=1 the network is never touched. With LABKIT_BATCH=1 no progress bar is shown. A server that sends
+less than LEAST bytes in PATIENCE seconds, or more bytes than the file has, is given up.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from labkit.flags import is_on
+
 TIMEOUT = (10, 30)  # seconds to connect, seconds between two pieces
+PATIENCE, LEAST = 60, 60_000  # 1 kB/s: a modem of 1995 was faster
+_PART = ".labkit-part-"  # begins the name of a folder in which a download lies until it is whole
 
 
 class DataError(RuntimeError):
@@ -57,7 +65,7 @@ def fetch(
     found = _first(cache, wanted)
     if found and not found.problem:
         return found.path
-    if _is_on("LABKIT_OFFLINE"):
+    if is_on("LABKIT_OFFLINE"):
         places = f"LABKIT_DATA ({data or 'not set'}) nor in the cache {cache}"
         lack = f"{found.path} {found.problem}" if found else f"{relative_path} is neither in {places}"
         remedy = "put the original file there, or unset LABKIT_OFFLINE"
@@ -89,10 +97,6 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("labkit"))
-
-
-def _is_on(variable: str) -> bool:
-    return os.environ.get(variable, "") not in ("", "0")
 
 
 class _Found(NamedTuple):
@@ -138,12 +142,13 @@ def _problem(path: Path, known: Known) -> str | None:
 def _download(known: Known, urls: Sequence[str], cache: Path, label: str | None) -> Path:
     """Fetch the file from the first mirror that gives it whole: written beside, checked, then renamed."""
     from requests import RequestException
+    from urllib3.exceptions import HTTPError
 
     target, failures = cache / known.path, []
     for url in urls:
         try:
             _retrieve(url, known, target, label or target.name)
-        except (RequestException, ValueError) as error:
+        except (RequestException, HTTPError, ValueError, _GivenUp) as error:
             failures.append(f"{urlsplit(url).netloc}: {_reason(error)}")
         except OSError as error:
             why = error.strerror or "it cannot be written"
@@ -165,21 +170,69 @@ def _retrieve(url: str, known: Known, target: Path, label: str) -> None:
     from tqdm.auto import tqdm
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target.parent)
     total = known.bytes or 1  # pooch takes a bar without a total for no bar, and puts the right one in
-    bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=_is_on("LABKIT_BATCH"))
-    with bar, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=is_on("LABKIT_BATCH"))
+
+    def watch(response: Any, *_: Any, **__: Any) -> None:
+        if not response.is_redirect:  # it has a body as well, which nobody asked for
+            response.iter_content = lambda chunk_size: _pieces(response, chunk_size, known.bytes)
+
+    with bar, tempfile.TemporaryDirectory(dir=target.parent, prefix=_part_prefix(os.getpid())) as folder:
         part = Path(folder) / target.name
-        pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT)(url, str(part), None)
+        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT, hooks={"response": watch})
+        download(url, str(part), None)
         if problem := _problem(part, known):
             raise ValueError(problem)
         part.replace(target)
 
 
+class _GivenUp(Exception):
+    """A server is not waited for any longer; the message is the reason."""
+
+
+def _pieces(response: Any, chunk_size: int, size: int | None) -> Iterator[bytes]:
+    """The body of a response in pieces of that size, watched as it arrives; _GivenUp for too slow or too long a one."""
+    got, got_then, since, waiting = 0, 0, time.monotonic(), bytearray()
+    while piece := response.raw.read1(chunk_size, decode_content=True):
+        got, now = got + len(piece), time.monotonic()
+        if size is not None and got > size:
+            raise _GivenUp(f"it sent more than the {size:,} bytes of the file")
+        if now - since > PATIENCE:
+            if got - got_then < LEAST:
+                raise _GivenUp(f"it sent less than {LEAST:,} bytes in {PATIENCE} s")
+            got_then, since = got, now
+        waiting += piece
+        while len(waiting) >= chunk_size:
+            yield bytes(waiting[:chunk_size])
+            del waiting[:chunk_size]
+    yield bytes(waiting)
+
+
+def _part_prefix(pid: int) -> str:
+    """How the folder of an unfinished download of a process is named: by machine and process, to know if it lives."""
+    return f"{_PART}{socket.gethostname()}-{pid}-"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what downloads of this machine left in `folder` whose process is no more."""
+    import psutil
+
+    for part in folder.glob(f"{_PART}{socket.gethostname()}-*"):
+        pid = part.name.split("-")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def _reason(error: Exception) -> str:
     from requests import ConnectionError, HTTPError, RequestException, Timeout
+    from urllib3.exceptions import HTTPError as TransferError
 
+    if isinstance(error, _GivenUp):
+        return str(error)
     if isinstance(error, HTTPError):
         return f"it answered {error.response.status_code}"
     if isinstance(error, (ConnectionError, Timeout)):
         return "no connection"
-    return "the transfer broke off" if isinstance(error, RequestException) else "what it sent has another checksum"
+    broke_off = isinstance(error, (RequestException, TransferError))
+    return "the transfer broke off" if broke_off else "what it sent has another checksum"

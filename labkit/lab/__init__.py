@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from labkit.flags import is_on
 
 
 def nobody_watches() -> bool:
-    """Whether LABKIT_BATCH is set (and not "0"): then no progress bars, and no reading or writing of progress."""
-    return os.environ.get("LABKIT_BATCH", "") not in ("", "0")
+    """Whether LABKIT_BATCH is on: then no progress bars, and no reading or writing of progress."""
+    return is_on("LABKIT_BATCH")

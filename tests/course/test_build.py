@@ -186,6 +186,12 @@ def test_the_bytes_of_an_image_are_not_searched_for_folders(showing, tmp_path):
     assert showing(display_of(**{"image/png": str(tmp_path)})).outputs
 
 
+def test_a_metric_that_is_recorded_twice_is_refused(showing):
+    metric = display_of(**{RECORD_MIME: {"kind": "metric", "name": "kl", "value": 1.0, "unit": ""}})
+    with pytest.raises(BuildError, match=r"cell 0 \(show\(\)\) records the metric 'kl' a second time"):
+        showing(metric, metric)
+
+
 def test_text_that_arrived_in_pieces_is_stored_as_one(showing):
     pieces = [("stdout", "a"), ("stdout", "b"), ("stderr", "c"), ("stdout", "d")]
     cell = showing(*(new_output("stream", name=name, text=text) for name, text in pieces))
@@ -238,11 +244,86 @@ def test_without_execution_and_without_a_notebook_there_are_no_outputs(tmp_path)
 def test_a_stored_notebook_that_is_none_is_named(tmp_path, text):
     lesson = lesson_in(tmp_path)
     notebook_path(lesson).write_text(text)
-    with pytest.raises(CourseError, match=r"01_tiny.ipynb is not a readable notebook .*: build it with `labkit build`"):
+    with pytest.raises(
+        CourseError, match=r"01_tiny.ipynb is not a readable notebook .*: mend it, or move it to a safe"
+    ):
         drift(lesson)
-    with pytest.raises(CourseError, match="is not a readable notebook"):
+    with pytest.raises(CourseError, match=r"is not a readable notebook .*: copy it to another folder .* --force\.$"):
         build(lesson, execute=False)
     assert notebook_path(lesson).read_text() == text
+    build(lesson, execute=False, force=True)
+    assert notebook_path(lesson).with_name("01_tiny.ipynb.bak").read_text() == text
+    assert drift(lesson) == []
+
+
+# --- what somebody wrote in the notebook ------------------------------------------------------------------------------
+
+STUB = f"{PARAMETERS}{SESSION}# %%\ndef answer(x):\n    raise NotImplementedError\n"
+
+
+def write_in(lesson, change):
+    """The lesson's notebook after somebody has changed it in an editor."""
+    path = build(lesson_in(lesson.root, STUB), execute=False)
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook.cells)
+    nbformat.write(notebook, path)
+    return path.read_bytes()
+
+
+def fill_in(cells):
+    cells[-1].source = "def answer(x):\n    return x"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (fill_in, r"code cell 2 \(def answer\(x\):\)"),
+        (lambda cells: cells.append(nbformat.v4.new_code_cell("print('mine')")), r"code cell 3 \(print\('mine'\)\)"),
+        (lambda cells: cells.insert(0, nbformat.v4.new_markdown_cell("A note")), r"markdown cell 0 \(A note\)"),
+        (lambda cells: (fill_in(cells), cells.append(nbformat.v4.new_code_cell("x"))), r"answer\(x\):\), and 1 more"),
+    ],
+)
+def test_what_somebody_wrote_in_a_notebook_is_not_built_over(tmp_path, change, named):
+    lesson = lesson_in(tmp_path, STUB)
+    before = write_in(lesson, change)
+    with pytest.raises(CourseError, match=rf"not from the lesson's source \(.*{named}\): copy it to another folder"):
+        build(lesson)
+    assert notebook_path(lesson).read_bytes() == before
+
+
+def test_with_force_a_copy_is_kept_each_time(tmp_path):
+    lesson, copies = lesson_in(tmp_path, STUB), []
+    for _ in range(2):
+        copies.append(write_in(lesson, fill_in))
+        build(lesson, execute=False, force=True)
+        assert drift(lesson) == []
+    kept = [notebook_path(lesson).with_name(f"01_tiny.ipynb{end}").read_bytes() for end in (".bak", ".2.bak")]
+    assert kept == copies
+    build(lesson, execute=False, force=True)  # nobody wrote anything now
+    assert len(list(notebook_path(lesson).parent.glob("*.bak"))) == 2
+
+
+def test_what_is_written_while_the_lesson_is_built_is_kept_as_well(tmp_path, monkeypatch):
+    lesson = lesson_in(tmp_path, STUB)
+    build(lesson, execute=False)
+    written = []
+
+    def executed(*_):
+        written.append(write_in(lesson, fill_in))
+        return read_source(lesson)
+
+    monkeypatch.setattr(build_module, "_executed", executed)
+    build(lesson)
+    assert notebook_path(lesson).with_name("01_tiny.ipynb.bak").read_bytes() == written[0]
+
+
+def test_an_author_who_edits_the_source_needs_no_force(tmp_path):
+    build(lesson_in(tmp_path, STUB), execute=False)
+    path = build(lesson_in(tmp_path, STUB.replace("answer", "reply")), execute=False)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(""))  # as JupyterLab leaves one at the end
+    nbformat.write(notebook, path)
+    build(lesson_in(tmp_path, STUB), execute=False)
 
 
 def test_a_missing_source_is_named(tmp_path):

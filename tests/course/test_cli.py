@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -94,6 +95,36 @@ def test_only_the_lessons_named_run_and_a_terminal_sees_their_progress(course: C
     assert b"01_one seed 0: cell 1/2" in seen
     assert b"0/1" in seen
     assert b"WARNING" not in seen
+
+
+def test_what_the_terminal_cannot_show_is_replaced(course: Course, path: Path) -> None:
+    claims = [{**claim, "holds": not claim["holds"]} for claim in a_run()["claims"]]
+    write_json(path, seeds(1, claims=claims))
+    for encoding in ("latin-1", "iso-8859-15"):  # click writes UTF-8 where it is told ASCII
+        done = subprocess.run(
+            [*course.command, "verify", "--results", str(path)],
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            capture_output=True,
+        )
+        assert (done.returncode, b"the claim ?The KL is small?" in done.stdout, done.stderr) == (1, True, b"")
+
+
+def test_what_a_terminal_would_obey_never_reaches_it(course: Course, path: Path) -> None:
+    evil = "\x1b]8;;http://evil\x07here\x1b[2J\x9b31m"
+    error = {**FAILED["error"], "message": evil}
+    write_json(path, seeds(1, metrics={evil: {"value": 1.0, "unit": evil}}))
+    told = labkit("verify", "--results", path).stdout
+    write_json(path, seeds(1, status="failed", error=error))
+    told += labkit("verify", "--results", path).stdout + labkit("list", "--measured", "--results", path).stdout
+    told += labkit("run", evil).stderr
+    assert "here" in told
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", told)
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "labkit.course.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, __version__ in done.stdout) == (0, True)
 
 
 def read_terminal(descriptor: int) -> bytes:
@@ -297,6 +328,20 @@ def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monk
     assert result.exit_code == 1
     assert "- 01_one (seed 0): the run failed: ValueError: no luck" in result.stdout
     assert not baseline_path("quick", course.root).exists()
+
+
+def test_where_no_caps_act_a_baseline_says_so_first_and_runs_everything_once(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course.add("one")
+    monkeypatch.setattr("labkit.caps.platform.machine", lambda: "arm64")
+    ran = []
+    monkeypatch.setattr("labkit.course.telling.run_lessons", lambda *_, **options: ran.append(options) or seeds(5))
+    result = labkit("baseline", "--seeds", "0-4")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith("No caps act on this machine, so the lessons run once: ")
+    assert len(ran) == 1
+    assert "elsewhere" not in baseline_path("quick", course.root).read_text()
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------

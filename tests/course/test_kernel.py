@@ -43,6 +43,44 @@ def test_a_users_own_python3_kernelspec_is_never_used(
     assert set((tmp_path / "home").rglob("*")) == before, "a run writes into its output folder only"
 
 
+def test_without_a_home_folder_a_lesson_is_listed_and_run_and_built(course: Course, tmp_path: Path) -> None:
+    """As in a container whose user has no entry in passwd, and no HOME."""
+    course.add("one", "import matplotlib.pyplot as plt\nplt.figure()")
+    source = course.root / "notebooks" / "source" / "01_one.py"
+    source.parent.mkdir()
+    start = (course.root / "notebooks" / "01_one.ipynb").read_text()
+    cells = ["".join(cell["source"]) for cell in json.loads(start)["cells"][:2]]
+    source.write_text(f'# %% tags=["parameters"]\n{cells[0]}\n\n# %%\n{cells[1]}\n')
+    nobody = tmp_path / "site"
+    nobody.mkdir()
+    (nobody / "sitecustomize.py").write_text(
+        "import pwd\ndef getpwuid(uid):\n    raise KeyError(uid)\npwd.getpwuid = getpwuid\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(nobody), *sys.path])
+    for command in (["list"], ["run", "--out", str(tmp_path / "out")], ["build", "--force"]):
+        done = subprocess.run(
+            [*course.command, *command], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "~").exists()
+
+
+def test_what_the_user_has_set_up_for_plots_and_shells_does_not_reach_a_lesson(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    (tmp_path / "startup.py").write_text("raise SystemExit\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("LABKIT_DATA", "data")
+    monkeypatch.chdir(tmp_path)
+    ask = "import os, matplotlib\ntell(kind='config', values={'tex': matplotlib.rcParams['text.usetex'], **{name: "
+    lesson = course.add("asks", ask + "os.environ.get(name) for name in ('PYTHONSTARTUP', 'LABKIT_DATA')}})")
+    run = run_lessons([lesson], out=tmp_path / "out")["lessons"][lesson.name]["runs"][0]
+    assert run["config"] == {"tex": False, "PYTHONSTARTUP": None, "LABKIT_DATA": str(tmp_path / "data")}
+
+
 def test_what_was_on_the_jupyter_path_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_PATH", os.pathsep.join(["/one", "/two"]))
     assert kernel_env()["JUPYTER_PATH"].split(os.pathsep)[1:] == ["/one", "/two"]

@@ -70,9 +70,9 @@ def test_a_malformed_record_is_named_with_its_cell(executed: Write, malformed: o
         read_records(executed(malformed))
 
 
-def test_a_metric_has_a_name_of_its_own(executed: Write) -> None:
-    with pytest.raises(RecordError, match="'vae/kl' a second time"):
-        read_records(executed(METRIC, METRIC))
+def test_the_last_value_of_a_metric_counts_as_it_does_in_the_lab(executed: Write) -> None:
+    found = read_records(executed(METRIC, {**METRIC, "name": "other"}, {**METRIC, "value": 1.5}))
+    assert found["metrics"]["vae/kl"] == {"value": 1.5, "unit": "nats"}
 
 
 @pytest.mark.parametrize("content", [None, "", '{"cells": [{"cell_type": "co', "[]", "{}"])

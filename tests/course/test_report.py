@@ -96,6 +96,15 @@ def test_what_a_lesson_says_is_shown_and_never_run(page: Callable[..., Page]) ->
     assert shown.text.count("alert(1)") >= 6
 
 
+def test_what_a_terminal_would_obey_is_left_out(page: Callable[..., Page], tmp_path: Path) -> None:
+    evil = "\x1b]8;;http://evil\x07here\x1b[2J\x9b31m"
+    claim = {"text": evil, "holds": True, "evidence": {evil: evil}, "source": evil, "reason": evil}
+    page(a_run(claims=[claim], metrics={evil: {"value": 1.0, "unit": evil}}))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("here") > 5
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|evil", text)
+
+
 def test_every_figure_is_in_the_page_and_has_its_alt_text(
     page: Callable[..., Page], executed: Callable, tmp_path: Path
 ) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
+import pty
+import re
 import resource
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +27,7 @@ import pytest
 from tiny_course import SESSION, Course
 
 from labkit.course import job as job_module
+from labkit.course.execute import OUTPUT
 from labkit.course.job import as_run, run_job
 from labkit.course.kernel import kill_tree
 from labkit.course.lessons import CourseError, Lesson
@@ -29,6 +36,7 @@ from labkit.course.results import Results, Run, read_results
 from labkit.course.run import run_lessons
 
 NOTE_PID = "import os, pathlib\npathlib.Path(os.environ['LABKIT_OUT'], 'pid').write_text(str(os.getpid()))"
+LINK = "\x1b]8;;http://evil\x1b\\here\x1b]8;;\x07 \x9b31m"  # what shows "here" and leads elsewhere
 HANG = "import time\ntime.sleep(600)"
 WHERE = "tell(kind='config', values={'cwd': os.getcwd(), 'batch': os.environ['LABKIT_BATCH'], 'rate': rate})"
 
@@ -84,6 +92,10 @@ def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
     course.add("raises", "x = 1", "\n# the culprit\nraise ValueError('no luck\\nat all')")
     course.add("dies", "import os\nos.kill(os.getpid(), 9)")
     course.add("exits", "import sys\nsys.exit()", "x = 1")
+    course.add("quits", "quit()", *["x = 1"] * 5)
+    course.add("quits_last", "x = 1", "quit()")
+    course.add("links", f"x = 1\n# \x1b[31mred\nraise ValueError({LINK!r})")
+    course.add("talks", "x = 1", "while True:\n    print('x' * 99_999)")
     lessons = [*course.lessons]
     out, beside, over, seen = root / "out {x} {}", root / "beside", root / "over", []
     wait = f"import time\nwhile not pathlib.Path({str(over)!r}).exists():\n    time.sleep(0.05)"
@@ -117,6 +129,10 @@ def test_the_good_lesson_still_runs(wreck: Wreck) -> None:
         ("raises", "exception", 3, "ValueError: no luck in cell 3 (# the culprit)"),
         ("dies", "dead kernel", 2, "the kernel died in cell 2 (import os)"),
         ("exits", "exception", 2, "SystemExit: in cell 2 (import sys)"),
+        ("quits", "exception", 2, "quit() ended the lesson in cell 2 (quit()): take it out"),
+        ("quits_last", "exception", 3, "quit() ended the lesson in cell 3 (quit()): take it out"),
+        ("links", "exception", 2, "ValueError: here in cell 2 (x = 1)"),
+        ("talks", "output", 3, "more than 20 MB of output in cell 3 (while True:): print less"),
     ],
 )
 def test_the_report_names_the_cell_that_failed(wreck: Wreck, topic: str, kind: str, cell: int, message: str) -> None:
@@ -132,6 +148,18 @@ def test_a_traceback_is_kept_without_its_colours(wreck: Wreck) -> None:
     assert "\x1b" not in traceback
 
 
+def test_nothing_that_a_terminal_would_obey_is_kept_of_an_error(wreck: Wreck) -> None:
+    error = wreck.runs["links"]["error"]
+    assert error["source"] == f"x = 1\n# red\nraise ValueError({LINK!r})"
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", error["message"] + error["traceback"])
+
+
+def test_output_without_end_is_kept_up_to_the_limit(wreck: Wreck) -> None:
+    cells = json.loads((wreck.out / wreck.runs["talks"]["notebook"]).read_text())["cells"]
+    kept = sum(len("".join(output["text"])) for cell in cells for output in cell.get("outputs", []) if "text" in output)
+    assert OUTPUT / 2 < kept < 1.1 * OUTPUT
+
+
 def test_a_dead_kernel_is_noticed_before_the_time_limit(wreck: Wreck) -> None:
     assert wreck.runs["dies"]["seconds"] < wreck.limit
 
@@ -142,7 +170,7 @@ def test_no_kernel_outlives_its_time_limit(wreck: Wreck) -> None:
 
 
 def test_a_flood_of_output_is_stored_to_its_end(wreck: Wreck) -> None:
-    cells = json.loads((wreck.flood / "06_floods.ipynb").read_text())["cells"]
+    cells = json.loads((wreck.flood / "10_floods.ipynb").read_text())["cells"]
     text = "".join("".join(output["text"]) for output in cells[-2]["outputs"])
     assert text.count("x") == 4000 * 99
 
@@ -197,21 +225,29 @@ def test_several_seeds_run_through_any_executor_and_stand_side_by_side(course: C
 # ---- runs that are stopped -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 1)])
+@pytest.mark.parametrize(
+    ("number", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGKILL, 1)]
+)
 def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
     course: Course, tmp_path: Path, number: signal.Signals, jobs: int
 ) -> None:
-    """As many lessons as there are jobs are running then, and one has not begun."""
+    """As many lessons as there are jobs are running then, and one has not begun. The signal is sent again and again."""
     good = course.add("good")
     running = [course.add(f"hangs_{job}", f"{NOTE_PID}\n{HANG}") for job in range(jobs)]
     waits = course.add("waits")
     out = tmp_path / "out"
     command = [*course.command, "run", "--jobs", str(jobs), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         pids = [pid_in(out / hangs.name) for hangs in running]  # the last one begins when the good one has ended
         wait_until(lambda: good.name in read_results(out / "results.json")["lessons"])
         process.send_signal(number)
+        for _ in range(20):
+            time.sleep(0.02)
+            process.send_signal(number)  # nothing happens if it has ended
         _, stderr = process.communicate(timeout=30)
     finally:
         kill_tree(process.pid)  # if it has not stopped
@@ -228,7 +264,48 @@ def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
             message = "the run was interrupted in cell 2 (import os, pathlib)"
             assert lessons[hangs.name]["error"]["message"] == message
         assert lessons[waits.name]["error"]["kind"] == "interrupted"
+        assert not list(scratch.glob("labkit-*"))
     assert not any(map(is_alive, pids))
+
+
+def test_a_terminal_that_is_closed_ends_a_run_in_order(course: Course, tmp_path: Path) -> None:
+    """The bar and the last words have nowhere to go then."""
+    hangs, out = course.add("hangs", f"{NOTE_PID}\n{HANG}"), tmp_path / "out"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*course.command, "run", "--out", str(out)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    try:
+        pid = pid_in(out / hangs.name)
+        os.close(ours)
+        assert process.wait(30) == 130
+    finally:
+        kill_tree(process.pid)
+    assert only_runs(read_results(out / "results.json"))[hangs.name]["error"]["kind"] == "interrupted"
+    assert not is_alive(pid)
+
+
+def test_what_a_notebook_leaves_running_ends_with_it(course: Course, tmp_path: Path) -> None:
+    """A child in a session of its own, and a daemon: the child of one that has ended."""
+    note = tmp_path / "pids"
+    start = "subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    lesson = course.add(
+        "starts",
+        f"import subprocess, sys, pathlib\nown = {start}",
+        'code = \'import subprocess as s; print(s.Popen(["sleep", "600"], stdout=-3, start_new_session=True).pid)\'\n'
+        "daemon = int(subprocess.run([sys.executable, '-c', code], stdout=-1, start_new_session=True).stdout)\n"
+        f"pathlib.Path({str(note)!r}).write_text(f'{{own.pid}} {{daemon}}')",
+    )
+    assert run_lessons([lesson], out=tmp_path / "out")["lessons"][lesson.name]["status"] == "passed"
+    own, daemon = map(int, note.read_text().split())
+    assert not is_alive(own)
+    assert not is_alive(daemon) or sys.platform != "linux"
 
 
 # ---- folders that cannot be written ----------------------------------------------------------------------------------
@@ -313,10 +390,10 @@ def test_arguments_that_cannot_work_are_refused(course: Course, tmp_path: Path, 
     ("spoil", "message"),
     [
         (lambda path: path.unlink(), "has no notebook yet: make it with `labkit build 01_good`"),
-        (lambda path: path.write_text('{"cells": ['), "no readable cell tagged `parameters`"),
-        (lambda path: path.write_text('{"cells": []}'), "no readable cell tagged `parameters`"),
+        (lambda path: path.write_text('{"cells": ['), "the notebook 01_good.ipynb cannot be read"),
+        (lambda path: path.write_text('{"cells": []}'), "No cell of .* sets profile and seed"),
         (lambda path: path.write_text(path.read_text().replace("seed = 0", "sed = 0")), "has no parameter 'seed'"),
-        (lambda path: path.write_text(path.read_text().replace("seed = 0", "seed = (")), "no readable cell tagged"),
+        (lambda path: path.write_text(path.read_text().replace("seed = 0", "seed = (")), "Line 2 of the cell tagged"),
     ],
 )
 def test_a_notebook_that_cannot_take_parameters_is_refused(
@@ -326,6 +403,26 @@ def test_a_notebook_that_cannot_take_parameters_is_refused(
     spoil(course.root / "notebooks" / "01_good.ipynb")
     with pytest.raises(CourseError, match=message):
         run_lessons([lesson], out=tmp_path / "out")
+
+
+def test_what_is_odd_in_a_notebook_does_no_harm_and_what_is_wrong_is_named(course: Course, tmp_path: Path) -> None:
+    def spoil(topic: str, change: Callable[[dict], Any], encoding: str = "utf-8") -> None:
+        path = course.root / "notebooks" / f"{course.add(topic).name}.ipynb"
+        notebook = json.loads(path.read_text())
+        change(notebook)
+        path.write_text(json.dumps(notebook), encoding=encoding)
+
+    spoil("mark", lambda notebook: None, "utf-8-sig")
+    spoil("bare", lambda notebook: notebook["cells"][1].pop("metadata"))
+    spoil("newer", lambda notebook: notebook.update(nbformat=9))
+    spoil("empty", lambda notebook: notebook["cells"][1].update(outputs=None))
+    runs = only_runs(run_lessons(course.lessons, out=tmp_path / "out", jobs=2))
+    assert [run.get("error", {}).get("message") for run in runs.values()] == [
+        None,
+        None,
+        "03_newer.ipynb is not a valid notebook (its nbformat is 9, and 4 is needed): mend it",
+        "04_empty.ipynb is not a valid notebook (None is not of type 'array'): mend it",
+    ]
 
 
 # ---- what a lesson recorded is held to what was asked ----------------------------------------------------------------

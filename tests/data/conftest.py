@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +13,10 @@ import pytest
 
 
 class Server:
-    """Serves `content` at /good/..., and less than that at /dies, /short, /altered and /missing."""
+    """Serves `content` at /good/..., which /moved leads to; less of it at /dies, /short, /altered and /missing.
+
+    At /drips and /floods it has no end.
+    """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -27,6 +32,20 @@ class _Handler(BaseHTTPRequestHandler):
         if manner == "missing":
             self.send_error(404)
             return
+        if manner == "moved":  # with more to say about it than the file is long
+            self.send_response(302)
+            self.send_header("Location", "/good/file")
+            self.send_header("Content-Length", str(2 * len(content)))
+            self.end_headers()
+            self.wfile.write(2 * content)
+            return
+        if manner in ("drips", "floods"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until the other side goes away
+                while True:
+                    self.wfile.write(b"x" if manner == "drips" else content)
+                    time.sleep(0.01)
         body = {"good": content, "altered": content[::-1]}.get(manner, content[: len(content) // 2])
         self.send_response(200)
         # One that dies promised more than it sends; one that is short believes it is whole.

@@ -182,6 +182,19 @@ def test_an_optional_file_that_is_away_or_another_is_missing_and_is_no_error(dat
     assert "is missing: put the copy with md5 sum edc080a0" in loaded.missing[1]
 
 
+def test_an_optional_file_that_may_not_be_read_is_missing_and_is_no_error(data, monkeypatch) -> None:
+    path = data / OPTIONAL[0].path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"mine alone")
+
+    def refuse(*_, **__) -> str:  # for root, too, who may read everything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pooch.file_hash", refuse)
+    loaded = bearings.load_cwru([], OPTIONAL)
+    assert loaded.missing[0].endswith(f"is not used, since {path} cannot be read (Permission denied).")
+
+
 def test_the_table_is_the_nine_faults_at_four_loads_and_all_ten_conditions_at_48_khz() -> None:
     at_12k = {(file.condition, file.load) for file in FILES if file.sampling_rate == 12_000}
     at_48k = {(file.condition, file.load) for file in FILES if file.sampling_rate == 48_000}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import os
 import socket
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pooch
 import pytest
 
 from labkit.data import DataError, fetch
 from labkit.data.fetch import Known, at_hand
+
+fetch_module = importlib.import_module("labkit.data.fetch")  # labkit.data.fetch is the function
 
 CONTENT = bytes(range(256)) * 400
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -179,6 +184,57 @@ def test_a_download_that_fails_leaves_nothing_behind(cache, server, manner, reas
     assert files(cache) == {}
 
 
+def test_a_file_that_has_moved_is_found(cache, server) -> None:
+    server.content = CONTENT
+    assert get(f"{server.url}/moved/file").read_bytes() == CONTENT
+
+
+def test_a_download_comes_in_whole_pieces_however_it_arrives(monkeypatch) -> None:
+    """pooch counts each as a whole one in its bar."""
+    arriving = iter([b"a", b"bc", b"d" * 9, b""])
+    raw = SimpleNamespace(read1=lambda *_, **__: next(arriving))
+    assert list(fetch_module._pieces(SimpleNamespace(raw=raw), 4, None)) == [b"abcd", b"dddd", b"dddd", b""]
+
+
+def test_a_server_that_drips_is_given_up(cache, server, monkeypatch) -> None:
+    monkeypatch.setattr(fetch_module, "PATIENCE", 0.2)
+    server.content = CONTENT
+    assert "it sent less than 60,000 bytes in 0.2 s)" in refusal(f"{server.url}/drips/file")
+    assert files(cache) == {}
+
+
+def test_a_server_that_sends_more_than_the_file_is_stopped_there(cache, server, monkeypatch) -> None:
+    server.content = CONTENT
+    written = []
+    monkeypatch.setattr(fetch_module, "_pieces", counted(fetch_module._pieces, written))
+    assert "it sent more than the 102,400 bytes of the file)" in refusal(f"{server.url}/floods/file")
+    assert sum(written) <= len(CONTENT)
+    assert files(cache) == {}
+
+
+def counted(pieces, written: list[int]):
+    def count(*arguments):
+        for piece in pieces(*arguments):
+            written.append(len(piece))
+            yield piece
+
+    return count
+
+
+def test_what_a_killed_download_left_goes_with_the_next_one(cache, server) -> None:
+    server.content = CONTENT
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = (cache / NAME).parent
+    dead, alive = (folder / f"{fetch_module._part_prefix(pid)}abc" for pid in (ended.pid, os.getpid()))
+    elsewhere = folder / ".labkit-part-another.host-1-abc"
+    for part in (dead, alive, elsewhere):
+        part.mkdir(parents=True)
+        (part / "file").write_bytes(b"half")
+    get(f"{server.url}/good/file")
+    assert [part.exists() for part in (dead, alive, elsewhere)] == [False, True, True]
+
+
 def test_without_a_network_and_with_an_empty_cache_one_sentence_says_so(cache, nobody) -> None:
     said = refusal(nobody, "http://no-such-host.invalid/file")
     assert said.count("no connection") == 2
@@ -269,6 +325,13 @@ def test_offline_a_damaged_file_in_the_cache_is_an_error(cache, server, monkeypa
     )
     assert server.requests == []
     assert path.read_bytes() == CONTENT[:500]
+
+
+@pytest.mark.parametrize("word", ["0", "false", "No", "OFF", " "])
+def test_offline_is_off_by_any_word_for_it(cache, server, monkeypatch, word) -> None:
+    monkeypatch.setenv("LABKIT_OFFLINE", word)
+    server.content = CONTENT
+    assert get(f"{server.url}/good/file").read_bytes() == CONTENT
 
 
 def test_offline_what_lies_there_is_used(cache, monkeypatch) -> None:
