@@ -40,15 +40,19 @@ def read_source(lesson: Lesson) -> NotebookNode:
     notebook = jupytext.reads(_read_text(path), fmt="py:percent")
     if not notebook.cells:
         raise CourseError(f"{path} holds no cells: begin each one with `# %%` or `# %% [markdown]`.")
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for cell in notebook.cells:
-        content = f"{cell.cell_type}\n{cell.source}"
-        seen[content] += 1
-        cell.id = hashlib.sha256(f"{content}\n{seen[content]}".encode()).hexdigest()[:12]
+        seen[cell.cell_type, cell.source] += 1
+        cell.id = cell_id(cell, seen[cell.cell_type, cell.source])
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on blank lines in the text
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def cell_id(cell: NotebookNode, time: int) -> str:
+    """The id of a cell whose type and text come for the ``time``-th time in a lesson, from 1."""
+    return hashlib.sha256(f"{cell.cell_type}\n{cell.source}\n{time}".encode()).hexdigest()[:12]
 
 
 def drift(lesson: Lesson) -> list[str]:
