@@ -45,8 +45,10 @@ help: ## list these commands
 course: install ## install, run every lesson at the profile `quick`, and write build/course/report.html
 	@$(BIN)/labkit run --profile quick --jobs $(JOBS)
 
-lab: install ## open the lessons in JupyterLab
-	@$(KERNELS) $(BIN)/python -m jupyterlab notebooks/ $(ARGS)
+# A copy that cannot be brought up to date is named, and does not keep the others from being opened.
+lab: install ## bring your own copies of the lessons in work/ up to date and open them in JupyterLab
+	@$(BIN)/labkit update || test -d work
+	@$(KERNELS) $(BIN)/python -m jupyterlab work/ $(ARGS)
 
 # Two workers, for two cores. A file stays on one of them, but for what tests/conftest.py says; it also sets the order.
 # Each plugin that the unit tests do not need costs a second or two in each process.

@@ -1,4 +1,4 @@
-"""The command line: `labkit run`, `verify`, `baseline`, `build`, `list` and `progress`.
+"""The command line: `labkit run`, `verify`, `baseline`, `build`, `update`, `reset`, `list` and `progress`.
 
 What a command needs is imported by the command, so that ``labkit --help`` is quick.
 """
@@ -221,6 +221,45 @@ def build(lesson: tuple[str, ...], execute: bool, check: bool, force: bool, time
         return
     for one in chosen:
         click.echo(_short(build_notebook(one, execute=execute, timeout=timeout, force=force)))
+
+
+@main.command()
+@click.argument("lesson", nargs=-1)
+def update(lesson: tuple[str, ...]) -> None:
+    """Make your copies of the lessons in work/, or bring them up to the present edition; all, if none is named.
+
+    Answers, notes and cells of your own stay. Before a copy changes, it is kept in work/backups/.
+
+    \b
+    Example: labkit update 05
+    """
+    from labkit.course.work import update as update_copies
+
+    done = update_copies(select(lesson))
+    click.echo(str(done))
+    _echo_all(done.problems)
+    _exit_if(bool(done.problems))
+
+
+@main.command()
+@click.argument("lesson")
+@click.option("--exercise", metavar="NAME", help="Only this exercise: its cell becomes the stub again.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(lesson: str, exercise: str | None, yes: bool) -> None:
+    """Begin a lesson, or one exercise of it, afresh in work/; what you had is kept in work/backups/.
+
+    \b
+    Example: labkit reset 05 --exercise squash
+    """
+    from labkit.course.work import reset_exercise, reset_lesson
+
+    (one,) = select([lesson])
+    if exercise is not None:
+        click.echo(reset_exercise(one, exercise))
+        return
+    if not yes:
+        click.confirm(f"Begin {one.name} afresh? Your copy is kept in work/backups/.", abort=True)
+    click.echo(reset_lesson(one))
 
 
 @main.command("list")

@@ -12,6 +12,8 @@ from typing import Any
 
 from labkit.course.lessons import CourseError
 
+ELSEWHERE = ", or choose another folder with --out"
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` beside ``path`` and rename: there is the old file or the whole new one, never half of one.
@@ -21,9 +23,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, otherwise: str = ELSEWHERE) -> None:
     """Like write_json, for text."""
-    with writing(path.parent):
+    with writing(path.parent, otherwise):
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
@@ -53,15 +55,15 @@ def replace(path: Path, text: str, beside: Path, sync: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, otherwise: str = ELSEWHERE) -> Iterator[None]:
     """Turn a failure to write into ``folder`` into a CourseError that says what to do."""
     try:
         yield
     except OSError as error:
-        raise CourseError(f"{cannot_write(folder, error)}.") from error
+        raise CourseError(f"{cannot_write(folder, error, otherwise)}.") from error
 
 
-def cannot_write(folder: Path, error: OSError) -> str:
+def cannot_write(folder: Path, error: OSError, otherwise: str = ELSEWHERE) -> str:
     """The sentence for a folder that cannot be written, without a full stop."""
     reason = error.strerror or error
-    return f"cannot write into {folder} ({reason}): make room or unlock it, or choose another folder with --out"
+    return f"cannot write into {folder} ({reason}): make room or unlock it{otherwise}"
