@@ -27,10 +27,15 @@ class Question:
             raise ValueError("the choices of a prediction must be two or more different ones")
 
     @property
+    def headline(self) -> str:
+        """The question alone."""
+        return f"**Predict.** {self.text}"
+
+    @property
     def markdown(self) -> str:
         """The question as somebody reads it who cannot answer, on paper or on the site."""
         listed = "".join(f"\n- {choice}" for choice in self.choices or ())
-        return f"**Predict.** {self.text}" + (f"\n{listed}" if listed else "")
+        return self.headline + (f"\n{listed}" if listed else "")
 
     def shown(self, guess: Guess) -> str:
         """A guess or a measured value with its unit."""

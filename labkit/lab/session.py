@@ -187,7 +187,8 @@ class Lab:
         """
         asked = Question(question, None if choices is None else tuple(choices), number)
         self._questions[name] = asked
-        display({"text/markdown": asked.markdown, "text/plain": asked.markdown}, raw=True)
+        shown = asked.markdown if nobody_watches() else asked.headline  # the box below has the choices
+        display({"text/markdown": shown, "text/plain": shown}, raw=True)
         if nobody_watches():
             return
         stored = self._guess(name)

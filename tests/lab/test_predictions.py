@@ -51,7 +51,7 @@ def answer(shown: list[Any], value: Any) -> str:
 
 def test_a_choice_is_kept_and_set_beside_what_came_out(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
-    assert shown[0] == "**Predict.** Who wins?\n\n- the AE\n- the VAE"
+    assert shown[0] == "**Predict.** Who wins?"
     assert shown[1].children[0].value is None, "nothing is suggested"
     assert answer(shown, "the AE") == "Kept: the AE."
     lab.reveal("who", "the VAE")
