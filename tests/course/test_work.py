@@ -19,7 +19,7 @@ from tiny_course import Course
 from labkit.course.build import build
 from labkit.course.cli import main
 from labkit.course.copies import copy_path, work_folder
-from labkit.course.lessons import CourseError, Lesson, load_lessons, source_path
+from labkit.course.lessons import CourseError, Lesson, load_lessons, notebook_path, source_path
 from labkit.course.matching import exercise_name
 from labkit.course.merge import KEPT
 from labkit.course.source import read_source
@@ -87,6 +87,7 @@ def lesson(course: Course) -> Lesson:
 
 def write_source(lesson: Lesson, text: str) -> None:
     (lesson.root / "notebooks" / "source" / f"{lesson.name}.py").write_text(text)
+    notebook_path(lesson).unlink(missing_ok=True)  # in a new checkout nobody has written into it
     build(lesson, execute=False)
 
 
