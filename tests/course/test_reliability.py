@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from labkit.course.baselines import load_baseline
 from labkit.course.reliability import Reliability, of_course, reliability
 
 
@@ -47,3 +48,8 @@ def test_without_another_machine_the_seeds_themselves_are_the_measure() -> None:
     steady = {"unit": "", "values": VALUES}
     found = reliability({"seeds": [*range(8)], "metrics": {"steady": steady, "jump": {"unit": "", "values": jump}}})
     assert found == Reliability(pytest.approx(1 / 56), (), ("steady", "jump"))
+
+
+def test_four_of_five_metrics_of_the_course_notice_a_change_of_a_fifth() -> None:
+    _, noticed = of_course({name: reliability(entry) for name, entry in load_baseline("quick")["lessons"].items()})
+    assert noticed >= 0.8
