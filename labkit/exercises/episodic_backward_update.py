@@ -12,11 +12,8 @@ from torch import Tensor, nn
 
 from labkit.checks.edits import mistakes, skeleton
 from labkit.checks.exercise import Exercise, Probe
+from labkit.exercises._inputs import normal
 from labkit.papers import episodic_backward_update as paper
-
-
-def _normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _integers(below: int, count: int, seed: int = 0) -> Tensor:
@@ -162,11 +159,11 @@ def _walk_of_five() -> tuple[Tensor, ...]:
 
 def _walk_in_circles() -> tuple[Tensor, ...]:
     """Ten steps among four states, many of them more than once; three actions."""
-    return _normal(4, 3), _integers(4, 11, seed=1), _integers(3, 10, seed=2), _normal(10, seed=3)
+    return normal(4, 3), _integers(4, 11, seed=1), _integers(3, 10, seed=2), normal(10, seed=3)
 
 
 def _walk_among_many() -> tuple[Tensor, ...]:
-    return _normal(9, 3, seed=4), torch.arange(9), _integers(3, 8, seed=5), _normal(8, seed=6)
+    return normal(9, 3, seed=4), torch.arange(9), _integers(3, 8, seed=5), normal(8, seed=6)
 
 
 def _walk_of_one() -> tuple[Tensor, ...]:
@@ -315,7 +312,7 @@ def _minibatch() -> tuple[Tensor, ...]:
     """Eight steps: one ends, one is cut off, one is both, the others go on."""
     terminated, truncated = torch.zeros(2, 8, dtype=torch.bool)
     terminated[[1, 4]] = truncated[[3, 4]] = True
-    return _normal(8), _normal(8, 8, seed=1), terminated, truncated
+    return normal(8), normal(8, 8, seed=1), terminated, truncated
 
 
 # As many actions as transitions: a maximum over the wrong axis then is no error but a wrong answer.
@@ -437,7 +434,7 @@ def _five_steps() -> tuple[Tensor, Tensor]:
 
 
 def _ten_steps() -> tuple[Tensor, Tensor]:
-    return _normal(10), _normal(10, 3, seed=1)
+    return normal(10), normal(10, 3, seed=1)
 
 
 N_STEP = Exercise(
@@ -593,7 +590,7 @@ def _better_otherwise() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _random_episode() -> tuple[Tensor, Tensor, Tensor]:
-    return _normal(12), _normal(12, 4, seed=1), _integers(4, 12, seed=2)
+    return normal(12), normal(12, 4, seed=1), _integers(4, 12, seed=2)
 
 
 def _one_step() -> tuple[Tensor, Tensor, Tensor]:
@@ -771,7 +768,7 @@ MINIBATCHES = Exercise(
         Probe("steps 0 ... 2, filled from 100 ... 107, size 5: less than one minibatch", lambda f: f(*_numbered(3), 5)),
         Probe("a single step 0, filled from 100 ... 107, size 2", lambda f: f(*_numbered(1), 2)),
         Probe("steps 0 ... 4, filling 100 ... 107, size 1", lambda f: f(*_numbered(5), 1)),
-        Probe("observations (6, 2), filled from (5, 2), size 4", lambda f: f(_normal(6, 2), _normal(5, 2, seed=1), 4)),
+        Probe("observations (6, 2), filled from (5, 2), size 4", lambda f: f(normal(6, 2), normal(5, 2, seed=1), 4)),
         Probe("actions (5,), filled from (6,), size 3", lambda f: f(_integers(4, 5), _integers(4, 6, seed=1), 3)),
     ),
     hints=(
@@ -1031,8 +1028,8 @@ def _episodes(*lengths: int, terminated: bool = True, stack: int = 1) -> list[pa
     """Of so many steps each, with three actions; observations are two numbers, or `stack` frames of three bytes."""
     found = []
     for seed, T in enumerate(lengths):
-        frames = _normal(T + 1, 2, seed=seed) if stack == 1 else _integers(256, 3 * T + 3, seed).view(-1, 3).byte()
-        arrays = (x.numpy() for x in (frames, _integers(3, T, seed=seed), 2 * _normal(T, seed=20 + seed)))
+        frames = normal(T + 1, 2, seed=seed) if stack == 1 else _integers(256, 3 * T + 3, seed).view(-1, 3).byte()
+        arrays = (x.numpy() for x in (frames, _integers(3, T, seed=seed), 2 * normal(T, seed=20 + seed)))
         found.append(paper.Episode(*arrays, terminated, stack))
     return found
 
@@ -1040,7 +1037,7 @@ def _episodes(*lengths: int, terminated: bool = True, stack: int = 1) -> list[pa
 def _q_network(seed: int = 0) -> nn.Linear:
     """From two numbers to the values of three actions."""
     net = nn.Linear(2, 3)
-    net.load_state_dict({"weight": _normal(3, 2, seed=seed), "bias": _normal(3, seed=seed + 1)})
+    net.load_state_dict({"weight": normal(3, 2, seed=seed), "bias": normal(3, seed=seed + 1)})
     return net
 
 

@@ -501,47 +501,50 @@ def _reaches_the_teacher(f: Callable) -> str:
     return " and ".join(end for end, gradient in zip(ends, found, strict=True) if gradient.any())
 
 
+# What the losses on distances and on angles are both asked.
+OF_RELATIONS = (
+    Probe(
+        "triangles, student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4)",
+        lambda f: f(_right_triangle(), _triangle()),
+        atol=1e-7,
+    ),
+    Probe(
+        "student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4), valid_only=True",
+        lambda f: f(_right_triangle(), _triangle(), valid_only=True),
+        atol=1e-7,
+    ),
+    Probe("6 images, embeddings of 3 and of 5 numbers", lambda f: f(*_embeddings()), atol=1e-7),
+    Probe(
+        "6 images, embeddings of 3 and of 5 numbers, valid_only=True",
+        lambda f: f(*_embeddings(), valid_only=True),
+        atol=1e-7,
+    ),
+    Probe("student = 7 * teacher + 3: no loss", lambda f: f(7 * _embeddings()[1] + 3, _embeddings()[1])),
+    Probe(
+        "the gradient with respect to the student",
+        lambda f: gradient(lambda x: f(x, _embeddings()[1]), _embeddings()[0]),
+        rtol=1e-3,
+        atol=1e-6,
+    ),
+    Probe("a student that has collapsed, all embeddings alike, loss and gradient", _loss_and_gradient_when_collapsed),
+    Probe("who learns", _reaches_the_teacher),
+)
+
 RKD_DISTANCE = Exercise(
     name="rkd_distance_loss",
     reference=paper.rkd_distance_loss,
     probes=(
-        Probe(
-            "triangles, student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4)",
-            lambda f: f(_right_triangle(), _triangle()),
-            atol=1e-7,
-        ),
-        Probe(
-            "student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4), valid_only=True",
-            lambda f: f(_right_triangle(), _triangle(), valid_only=True),
-            atol=1e-7,
-        ),
-        Probe("6 images, embeddings of 3 and of 5 numbers", lambda f: f(*_embeddings()), atol=1e-7),
-        Probe(
-            "6 images, embeddings of 3 and of 5 numbers, valid_only=True",
-            lambda f: f(*_embeddings(), valid_only=True),
-            atol=1e-7,
-        ),
+        *OF_RELATIONS,
         Probe(
             "the student's embeddings 10 times as long: no change", lambda f: f(10 * _embeddings()[0], _embeddings()[1])
         ),
-        Probe("student = 7 * teacher + 3: no loss", lambda f: f(7 * _embeddings()[1] + 3, _embeddings()[1])),
         Probe("a teacher with one embedding far from all others", lambda f: f(*_one_apart())),
-        Probe(
-            "the gradient with respect to the student",
-            lambda f: gradient(lambda x: f(x, _embeddings()[1]), _embeddings()[0]),
-            rtol=1e-3,
-            atol=1e-6,
-        ),
         Probe(
             "the gradient of a student two of whose embeddings coincide",
             lambda f: gradient(lambda x: f(x, normal(4, 5)), _coinciding()),
             rtol=1e-3,
             atol=1e-6,
         ),
-        Probe(
-            "a student that has collapsed, all embeddings alike, loss and gradient", _loss_and_gradient_when_collapsed
-        ),
-        Probe("who learns", _reaches_the_teacher),
     ),
     hints=(
         "A student whose distances are all twice the teacher's has learned everything. What do you divide by, on each"
@@ -890,38 +893,12 @@ RKD_ANGLE = Exercise(
     name="rkd_angle_loss",
     reference=paper.rkd_angle_loss,
     probes=(
-        Probe(
-            "triangles, student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4)",
-            lambda f: f(_right_triangle(), _triangle()),
-            atol=1e-7,
-        ),
-        Probe(
-            "student (0, 0), (1, 0), (0, 1), teacher (0, 0), (3, 0), (0, 4), valid_only=True",
-            lambda f: f(_right_triangle(), _triangle(), valid_only=True),
-            atol=1e-7,
-        ),
-        Probe("6 images, embeddings of 3 and of 5 numbers", lambda f: f(*_embeddings()), atol=1e-7),
-        Probe(
-            "6 images, embeddings of 3 and of 5 numbers, valid_only=True",
-            lambda f: f(*_embeddings(), valid_only=True),
-            atol=1e-7,
-        ),
-        Probe("student = 7 * teacher + 3: no loss", lambda f: f(7 * _embeddings()[1] + 3, _embeddings()[1])),
+        *OF_RELATIONS,
         Probe("student 0, 1, 2 and teacher 0, 2, 1 on a line: cosines differ by 2", lambda f: f(*_blunt_for_sharp())),
         Probe(
             "a student two of whose embeddings coincide, valid_only=True",
             lambda f: f(_coinciding(), normal(4, 5), valid_only=True),
         ),
-        Probe(
-            "the gradient with respect to the student",
-            lambda f: gradient(lambda x: f(x, _embeddings()[1]), _embeddings()[0]),
-            rtol=1e-3,
-            atol=1e-6,
-        ),
-        Probe(
-            "a student that has collapsed, all embeddings alike, loss and gradient", _loss_and_gradient_when_collapsed
-        ),
-        Probe("who learns", _reaches_the_teacher),
     ),
     hints=(
         "Angles need no unit: what is left to do after angle_potential, and how many triplets are there?",
