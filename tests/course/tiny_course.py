@@ -55,6 +55,7 @@ class Course:
         code = (
             "import signal, labkit.course.lessons as lessons; from labkit.course.cli import main;"
             "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a test run in the background ignores it
+            "signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # and one under nohup this
             f"lessons.__file__ = {str(self.root / 'labkit' / 'course' / 'lessons.py')!r}; main()"
         )
         return [sys.executable, "-c", code]
