@@ -13,9 +13,10 @@ ALLOWED = {
     "data": ("labkit.data",),
     "envs": ("labkit.envs", "labkit.data"),
     "checks": ("labkit.checks",),
+    "evidence": ("labkit.evidence",),
     "exercises": ("labkit.papers", "labkit.exercises", "labkit.checks"),
-    "lab": ("labkit.lab", "labkit.exercises", "labkit.checks"),
-    "course": ("labkit.course",),
+    "lab": ("labkit.lab", "labkit.exercises", "labkit.checks", "labkit.evidence"),
+    "course": ("labkit.course", "labkit.evidence"),
 }
 
 

@@ -19,7 +19,11 @@ import labkit.papers
 from labkit import PROFILES
 from labkit.baselines import spread
 from labkit.course.baselines import baseline_path, load_baseline
+from labkit.course.evidence import evidence
 from labkit.course.lessons import Lesson, course_root, load_lessons, notebook_path, readme_table
+from labkit.evidence.claims import Claim, Finding
+from labkit.evidence.verdict import UNKNOWN
+from labkit.evidence.words import judged_in_words, marked
 from labkit.lab.claims import count
 
 logger = logging.getLogger(__name__)
@@ -63,16 +67,24 @@ def results(lessons: Sequence[Lesson], baseline: Mapping[str, Any] | None) -> st
     """What was measured in each lesson, from a baseline; `baseline` is None where the profile has none."""
     recorded = baseline["lessons"] if baseline else {}
     return "\n\n".join(
-        f"### {lesson.number} · {lesson.title}\n\n{_of_one_lesson(recorded.get(lesson.name))}" for lesson in lessons
+        f"### {lesson.number} · {lesson.title}\n\n"
+        + _of_one_lesson(
+            recorded.get(lesson.name), evidence(lesson.name, baseline["profile"], lesson.root) if baseline else []
+        )
+        for lesson in lessons
     )
 
 
-def _of_one_lesson(recorded: Mapping[str, Any] | None) -> str:
+def _of_one_lesson(recorded: Mapping[str, Any] | None, declared: Sequence[tuple[Claim, Finding]]) -> str:
     if recorded is None:
         return "Not recorded yet."
     seeds, versions = recorded["seeds"], recorded["versions"]
     made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     claims = [[text, count(claim)] for text, claim in recorded["claims"].items()]
+    for claim, finding in declared:
+        known = finding.verdict != UNKNOWN
+        seeds = f"<br>{judged_in_words(claim.criterion, finding.own)}" if known else ""
+        claims.append([f"{claim.text} *({claim.source})*", marked(finding.verdict) + seeds])
     spreads = {name: spread(metric) for name, metric in recorded["metrics"].items()}
     metrics = [
         [f"`{name}`", *(f"{number:.4g}" for number in (s.mean, s.sd, s.low, s.high)), s.unit]

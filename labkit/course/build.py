@@ -14,6 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from labkit import RECORD_MIME
+from labkit.course.evidence import problems
 from labkit.course.files import write_text, writing
 from labkit.course.job import run_job
 from labkit.course.kernel import has_home
@@ -51,6 +52,7 @@ def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, fo
         _take_outputs(notebook, _executed(lesson, notebook, timeout))
         _refuse_private(lesson, notebook)
         _refuse_repeated(lesson, notebook)
+        _refuse_undecidable(lesson, notebook)
     elif path.exists() and not lost:
         stored = read_notebook(path)
         if [cell.source for cell in _code(stored)] == [cell.source for cell in _code(notebook)]:
@@ -154,6 +156,13 @@ def _refuse_repeated(lesson: Lesson, notebook: NotebookNode) -> None:
                 )
             if record["kind"] == "metric":
                 seen.add(record["name"])
+
+
+def _refuse_undecidable(lesson: Lesson, notebook: NotebookNode) -> None:
+    """Raise BuildError when a claim is declared and not shown, or shown and not declared, or lacks a metric."""
+    recorded = {r["name"]: r for cell in _code(notebook) for r in _records(cell) if r["kind"] == "metric"}
+    if found := problems(lesson, recorded):
+        raise BuildError(f"{lesson.name} was not built, and its notebook is as before: {found[0]}")
 
 
 def _texts(value: Any) -> Iterator[str]:

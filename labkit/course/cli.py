@@ -1,4 +1,4 @@
-"""The command line: `labkit run`, `verify`, `baseline`, `build`, `update`, `reset`, `list` and `progress`.
+"""The command line: `labkit run`, `verify`, `baseline`, `evidence`, `build`, `update`, `reset`, `list` and `progress`.
 
 What a command needs is imported by the command, so that ``labkit --help`` is quick.
 """
@@ -18,7 +18,7 @@ import click
 from labkit import __version__
 from labkit.course.lessons import CourseError, course_root, load_lessons, select
 from labkit.course.options import TIMEOUTS, parameter_value, running
-from labkit.course.text import plain
+from labkit.course.text import plain, text_table
 
 if TYPE_CHECKING:
     from labkit.course.results import Results
@@ -197,6 +197,22 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
 
 @main.command()
 @click.argument("lesson", nargs=-1)
+def evidence(lesson: tuple[str, ...]) -> None:
+    """Show the claims that lessons test, and their verdict at each profile, from the stored seeds; nothing is run.
+
+    With one LESSON, also the interval of each comparison and its rivals.
+
+    \b
+    Example: labkit evidence 01
+    """
+    from labkit.course.evidence import in_text
+
+    chosen = select(lesson)
+    _echo("\n\n".join(in_text(one, details=len(chosen) == 1) for one in chosen))
+
+
+@main.command()
+@click.argument("lesson", nargs=-1)
 @click.option("--execute/--no-execute", default=True, help="Run the notebook and store its outputs.")
 @click.option("--check", is_flag=True, help="Write nothing; tell where source and notebook differ.")
 @click.option("--force", is_flag=True, help="Replace a notebook with cells of your own in it; NAME.ipynb.bak keeps it.")
@@ -272,7 +288,7 @@ def list_lessons(measured: bool, results: Path | None) -> None:
     Example: labkit list --measured
     """
     from labkit.course.results import read_results
-    from labkit.course.summary import measured_table, text_table
+    from labkit.course.summary import measured_table
 
     if measured:
         _echo(measured_table(read_results(results or course_root() / "build" / "course" / "results.json")))

@@ -8,11 +8,15 @@ from typing import Any
 
 from labkit import __version__
 from labkit.course.comparison import Comparison, Judged
+from labkit.course.evidence import evidence
 from labkit.course.files import write_text
 from labkit.course.records import RecordError, read_records
 from labkit.course.results import Results, Run
 from labkit.course.summary import failures, rows, verdict
 from labkit.course.text import plain
+from labkit.evidence.claims import Claim, Finding, unknown_metrics
+from labkit.evidence.verdict import UNKNOWN
+from labkit.evidence.words import judged_in_words, marked, with_unit
 
 FIGURES = 20_000_000  # bytes of pictures in a report, at most; beyond that a browser no longer shows it at ease
 
@@ -42,6 +46,7 @@ def write_report(results: Results, out: Path, comparison: Comparison | None) -> 
             images = _figures(run, out, room) if run is entry["runs"][0] else []
             room -= sum(len(image["png"]) for image in images)
             runs.append(_run(run, judged.get((name, run["seed"])), images))
+            runs[-1]["declared"] = [_declared(*one, run) for one in evidence(name, results["profile"])]
         lessons.append({"name": name, "runs": runs})
     html = environment.get_template("report.html").render(
         profile=results["profile"],
@@ -74,6 +79,21 @@ def _run(run: Run, judged: Judged | None, images: list[dict[str, Any]]) -> dict[
     seconds = sum(filter(None, run["cell_seconds"]))
     shown = {"metrics": metrics, "images": images, "inside": seconds, "left_out": run["figures"] - len(images)}
     return {"error": None, **run, **shown}
+
+
+def _declared(claim: Claim, finding: Finding, run: Run) -> dict[str, Any]:
+    """A declared claim as the template shows it: the verdict of the stored seeds, and this run beside them."""
+    metrics = {name: metric["value"] for name, metric in run["metrics"].items()}
+    here = "not recorded"
+    if not unknown_metrics([claim], metrics):
+        here = with_unit(claim.criterion.decides.difference(metrics), claim.criterion.unit)
+    return {
+        "text": claim.text,
+        "source": claim.source,
+        "verdict": marked(finding.verdict),
+        "seeds": "" if finding.verdict == UNKNOWN else judged_in_words(claim.criterion, finding.own),
+        "here": here,
+    }
 
 
 def _metric(name: str, metric: dict[str, Any], judged: Judged | None) -> dict[str, Any]:

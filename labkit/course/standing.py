@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.course.lessons import Lesson, notebook_path
 from labkit.course.records import read_cells
-from labkit.course.summary import text_table
+from labkit.course.text import text_table
 from labkit.progress import Progress, Standing
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from labkit.course.comparison import Comparison, Judged
+from labkit.course.evidence import evidence
 from labkit.course.results import Results, Run
+from labkit.course.text import text_table
+from labkit.evidence.verdict import FAILS, HOLDS
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Row:
     result: str  # passed or failed
     seconds: float
     in_band: str  # "34/34", or why there is no such number
-    holds: int  # claims
+    holds: int  # claims, by the stored seeds of the profile; in a lesson of the first edition, by this run
     does_not_hold: int
 
 
@@ -32,11 +34,12 @@ def rows(results: Results, comparison: Comparison | None) -> list[Row]:
             run["status"],
             run["seconds"],
             _in_band(run, judged.get((name, run["seed"]))),
-            sum(claim["holds"] for claim in run["claims"]),
-            sum(not claim["holds"] for claim in run["claims"]),
+            said.count(HOLDS),
+            said.count(FAILS),
         )
         for name, entry in results["lessons"].items()
         for run in entry["runs"]
+        for said in [_verdicts(name, results["profile"], run)]
     ]
 
 
@@ -123,17 +126,9 @@ def measured_table(results: Results) -> str:
     return text_table(head, body)
 
 
-def text_table(head: list[str], body: list[list[str]]) -> str:
-    """Columns under a ruled head; those that hold only numbers are flush right."""
-    columns = list(zip(head, *body, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [all(re.fullmatch(r"[\d./-]+", cell) for cell in column[1:]) for column in columns]
-
-    def line(cells: list[str]) -> str:
-        aligned = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)]
-        return "  ".join(aligned).rstrip()
-
-    return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, body)])
+def _verdicts(lesson: str, profile: str, run: Run) -> list[str]:
+    declared = [finding.verdict for _, finding in evidence(lesson, profile)]
+    return declared or [HOLDS if claim["holds"] else FAILS for claim in run["claims"]]
 
 
 def _in_band(run: Run, judged: Judged | None) -> str:

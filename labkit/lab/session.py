@@ -34,6 +34,8 @@ from labkit.caps import instruction_set, too_late
 from labkit.checks import preview
 from labkit.checks.exercise import Exercise, Failure, check, solution
 from labkit.checks.names import guess, meant
+from labkit.evidence import words
+from labkit.evidence.claims import Claim, Finding, find, read_claims, stored_runs, unknown_metrics
 from labkit.lab import claims, nobody_watches
 from labkit.lab.optimizers import leave_out_compiler
 from labkit.lab.predictions import Question, answer_box, measured
@@ -145,23 +147,68 @@ class Lab:
         display({"text/markdown": said, "text/plain": said}, raw=True)
 
     def claim(
-        self, text: str, *, holds: bool, evidence: Mapping[str, float | str], source: str, reason: str = ""
+        self,
+        claim: str,
+        *,
+        holds: bool | None = None,
+        evidence: Mapping[str, float | str] | None = None,
+        source: str = "",
+        reason: str = "",
     ) -> None:
-        """Record whether a sentence of the paper or its review holds in this run, with the numbers that say so.
+        """Show a claim that `notebooks/claims/` declares, by its id: what the stored seeds and this run say of it.
 
-        Raises ValueError for evidence that is not a finite number (or a string).
+        What the claim compares must have been recorded. Raises KeyError for an id that is not declared, or a metric
+        that is not there yet.
+
+        In a lesson of the first edition: record whether the sentence `claim` `holds` in this run, with the numbers
+        that say so. Raises ValueError for evidence that is not a finite number (or a string).
         """
-        facts = {key: value if isinstance(value, str) else _finite(key, value) for key, value in evidence.items()}
-        claim = {"text": text, "holds": bool(holds), "evidence": facts, "source": source, "reason": reason}
-        self.claims[text] = claim
-        verdict, numbers = claims.verdict(claim["holds"]), claims.evidence(facts)
-        plain = f"{verdict}: {text} ({numbers}) [{source}] {reason}".rstrip()
-        markdown = f"**{verdict}** · {text} *({source})*<br>{numbers}" + (f"<br>{reason}" if reason else "")
-        self._display("claim", claim, text=plain, markdown=markdown)
+        if holds is None:
+            self._show_declared(claim)
+            return
+        facts = {key: val if isinstance(val, str) else _finite(key, val) for key, val in (evidence or {}).items()}
+        record = {"text": claim, "holds": bool(holds), "evidence": facts, "source": source, "reason": reason}
+        self.claims[claim] = record
+        verdict, numbers = claims.verdict(record["holds"]), claims.evidence(facts)
+        plain = f"{verdict}: {claim} ({numbers}) [{source}] {reason}".rstrip()
+        markdown = f"**{verdict}** · {claim} *({source})*<br>{numbers}" + (f"<br>{reason}" if reason else "")
+        self._display("claim", record, text=plain, markdown=markdown)
+
+    def _show_declared(self, name: str) -> None:
+        from labkit.lab.figures import as_png  # matplotlib is imported when there is a figure
+        from labkit.lab.strips import strip
+
+        declared = read_claims(self.lesson)
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise KeyError(f"{name!r} is no claim that notebooks/claims/{self.lesson}.toml declares: those are {known}")
+        if unknown := unknown_metrics([declared[name]], self.metrics):
+            raise KeyError(" ".join(unknown))
+        claim, found = declared[name], self._findings(declared[name])
+        here = claim.criterion.decides.difference(self.metrics)
+        said = words.in_words(claim, found, self.profile, here)
+        display({"text/markdown": said, "text/plain": said}, raw=True)
+        figure, alt = strip(claim, found, self.profile, here)
+        png = base64.b64encode(as_png(figure)).decode()
+        display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+
+    def _findings(self, claim: Claim) -> dict[str, Finding]:
+        """The verdicts on a claim at each profile; without those that cannot be read, which is said."""
+        found = {}
+        for profile in labkit.PROFILES:
+            try:
+                found[profile] = find(claim, stored_runs(self.lesson, profile))
+            except ValueError as problem:
+                _say(str(problem))
+        return found
 
     def claims_table(self) -> None:
-        """All claims of this run beside how often each held at each profile, where that was recorded."""
-        table = claims.table(self.claims.values(), self.lesson, self.profile)
+        """All claims of the lesson and their verdict at each profile that was measured."""
+        declared = read_claims(self.lesson).values()
+        if declared:
+            table = words.table([(claim, self._findings(claim)) for claim in declared])
+        else:
+            table = claims.table(self.claims.values(), self.lesson, self.profile)
         display({"text/markdown": table, "text/plain": table}, raw=True)
 
     def show(self, figure: Any, *, alt: str) -> None:

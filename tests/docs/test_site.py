@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ def lesson(tmp_path: Path) -> Lesson:
 
 
 def test_a_profile_without_a_baseline_is_not_recorded_yet(pages: ModuleType, lesson: Lesson) -> None:
-    for baseline in (None, {"lessons": {}}):
+    for baseline in (None, {"profile": "full", "lessons": {}}):
         shown = pages.results([lesson], baseline)
         assert lesson.title in shown
         assert "Not recorded yet." in shown
@@ -53,13 +54,28 @@ def test_results_show_each_metric_with_its_band_and_how_often_each_claim_held(
     claims["A | B"] = {"holds": 2, "runs": 5}
     recorded = {"seeds": [0, 1, 2, 3, 4], "versions": {"torch": "2.0"}, "device": "cpu", "claims": claims}
     recorded["instruction_set"] = "x86_64 AVX2"
-    baseline = {"lessons": {lesson.name: {**recorded, "metrics": {"vae/kl": METRIC}}}}
+    baseline = {"profile": "full", "lessons": {lesson.name: {**recorded, "metrics": {"vae/kl": METRIC}}}}
     shown = pages.results([lesson], baseline)
     assert "Seeds 0, 1, 2, 3, 4 on cpu (x86_64 AVX2), with torch 2.0." in shown
     assert "| `vae/kl` | 12.25 | 0.559 | 11.5 | 13 | nats |" in shown
     assert "| It holds. | ✔ holds (5 of 5 seeds) |" in shown
     assert "| It does not. | ✘ does not hold (0 of 5 seeds) |" in shown
     assert "| A \\| B | varies: 2 of 5 seeds |" in shown
+
+
+def test_results_show_the_verdict_of_each_declared_claim(pages: ModuleType, lesson: Lesson) -> None:
+    notebooks = lesson.root / "notebooks"
+    claim = 'id = "low"\ntext = "It is low."\nsource = "paper"\ndecides = \'"kl" < 9\'\n'
+    metrics = {"kl": {"unit": "nats", "values": [1, 2, 3, 2, 1]}}
+    recorded = {"seeds": [*range(5)], "versions": {}, "device": "cpu", "instruction_set": None, "claims": {}}
+    baseline = {"schema_version": 2, "profile": "full", "lessons": {lesson.name: {**recorded, "metrics": metrics}}}
+    for path, text in {
+        f"claims/{lesson.name}.toml": f"[[claim]]\n{claim}",
+        "baselines/full.json": json.dumps(baseline),
+    }.items():
+        (notebooks / path).parent.mkdir()
+        (notebooks / path).write_text(text)
+    assert "| It is low. *(paper)* | ✔ holds<br>+7.2 (6.4 to 8 over 5 seeds) |" in pages.results([lesson], baseline)
 
 
 def test_the_stored_notebooks_are_copied_and_nothing_else_stays(

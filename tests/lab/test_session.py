@@ -352,6 +352,63 @@ def test_a_bar_within_a_claim_does_not_end_its_cell(lab, shown, baselines: Path)
     assert "| log p(x\\|z) rises. | paper |" in shown[-1].data["text/markdown"]
 
 
+# ---- claims that are declared ---------------------------------------------------------------------------------------
+
+DECLARED = """
+[[claim]]
+id = "compact"
+text = "The VAE is more compact."
+source = "review, (a)"
+decides = '"vae" < "ae"'
+unit = "nats"
+"""
+
+
+@pytest.fixture
+def declared(monkeypatch, tmp_path, baselines: Path) -> None:
+    """One claim of LESSON, and a baseline of `quick` in which it holds at each of five seeds."""
+    monkeypatch.setattr("labkit.evidence.claims.FOLDER", tmp_path)
+    tmp_path.joinpath(f"{LESSON}.toml").write_text(DECLARED, encoding="utf-8")
+    metrics = {"vae": {"unit": "nats", "values": [1, 2, 3, 4, 5]}, "ae": {"unit": "nats", "values": [3, 4, 6, 6, 7]}}
+    lessons = {LESSON: {"seeds": [*range(5)], "metrics": metrics, "claims": {}}}
+    text = json.dumps({"schema_version": 2, "profile": "quick", "lessons": lessons})
+    baselines.joinpath("quick.json").write_text(text, encoding="utf-8")
+
+
+def test_a_declared_claim_shows_the_verdict_of_the_seeds_and_this_run(lab, shown, declared) -> None:
+    lab.record_all({"vae": 5.0, "ae": 3.5})  # at this seed it is the other way round
+    shown.clear()
+    lab.claim("compact")
+    words, picture = shown
+    assert "At `quick`: **✔ holds** · +2.2 nats" in words.data["text/markdown"]
+    assert "This run, at `quick`: -1.5 nats" in words.data["text/markdown"]
+    assert base64.b64decode(picture.data["image/png"]).startswith(b"\x89PNG")
+    told = "quick: +2.2 nats (1.77 to 2.63 over 5 seeds); this run -1.5 nats."
+    alt = f"Dots, one a seed, on a line a profile. {told}"
+    assert picture.metadata == {"image/png": {"alt": alt}}
+
+
+def test_a_claim_that_is_not_declared_or_not_measured_is_named(lab, shown, declared) -> None:
+    with pytest.raises(KeyError, match=r"'compct' is no claim .*those are compact"):
+        lab.claim("compct")
+    with pytest.raises(KeyError, match="claim compact compares “vae”, which is not recorded"):
+        lab.claim("compact")
+
+
+def test_the_table_of_a_lesson_that_declares_its_claims_is_that_of_the_seeds(lab, shown, declared) -> None:
+    lab.claims_table()
+    assert shown[-1].data["text/markdown"].splitlines()[-1] == "| The VAE is more compact. | review, (a) | ✔ holds |"
+
+
+def test_a_damaged_baseline_is_said_and_the_lab_goes_on(lab, shown, declared, baselines: Path) -> None:
+    baselines.joinpath("full.json").write_text("{", encoding="utf-8")
+    lab.record_all({"vae": 5.0, "ae": 3.5})
+    shown.clear()
+    lab.claim("compact")
+    assert "full.json cannot be read" in shown[0].data["text/plain"]
+    assert "✔ holds" in shown[1].data["text/markdown"]
+
+
 # ---- figures --------------------------------------------------------------------------------------------------------
 
 
