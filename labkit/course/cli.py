@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labkit import __version__
-from labkit.course.lessons import CourseError, course_root, load_lessons, select
+from labkit.course.lessons import CourseError, course_root, load_lessons, select, stated_minutes
 from labkit.course.options import TIMEOUTS, parameter_value, running
 from labkit.course.text import plain, text_table
 
@@ -280,21 +280,38 @@ def reset(lesson: str, exercise: str | None, yes: bool) -> None:
 
 @main.command("list")
 @click.option("--measured", is_flag=True, help="Show minutes and memory of the last run in place of what is promised.")
+@click.option("--minutes", is_flag=True, help="Count a learner's minutes, and what they are made of.")
 @click.option("--results", type=click.Path(path_type=Path), help="[default: build/course/results.json in the course]")
-def list_lessons(measured: bool, results: Path | None) -> None:
+def list_lessons(measured: bool, minutes: bool, results: Path | None) -> None:
     """List the lessons.
 
     \b
-    Example: labkit list --measured
+    Example: labkit list --minutes
     """
     from labkit.course.results import read_results
     from labkit.course.summary import measured_table
 
+    if minutes:
+        if measured or results is not None:
+            raise click.UsageError("--minutes counts what is to be read, --measured what a run took: give one.")
+        _list_minutes()
+        return
     if measured:
         _echo(measured_table(read_results(results or course_root() / "build" / "course" / "results.json")))
         return
-    body = [[lesson.name, lesson.title, str(lesson.minutes), lesson.level, lesson.data] for lesson in load_lessons()]
+    body = [[lesson.name, lesson.title, stated_minutes(lesson), lesson.level, lesson.data] for lesson in load_lessons()]
     click.echo(text_table(["lesson", "title", "minutes", "level", "data"], body))
+
+
+def _list_minutes() -> None:
+    """The table of minutes, and what of it a lesson says wrongly or should not reach."""
+    from labkit.course.minutes import measure, minutes_table, misstated, oversize
+
+    sizes = {lesson: measure(lesson) for lesson in load_lessons()}
+    _echo(minutes_table({lesson.name: size for lesson, size in sizes.items()}))
+    for lesson, size in sizes.items():
+        _echo_all(misstated(lesson, size))
+        _echo_all([f"{lesson.name}: {fault}" for fault in oversize(size) if lesson.edition > 1])
 
 
 @main.command()

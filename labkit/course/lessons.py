@@ -33,11 +33,13 @@ class Lesson:
     name: str  # "01_autoencoders"
     title: str
     paper: str  # authors (year), title, identifier
-    minutes: int  # a learner's time for the core of the lesson
+    minutes: int  # a learner's time for the core of the lesson, as `labkit list --minutes` counts it, rounded up to 5
     level: str  # one of LEVELS
     data: str  # the data set(s) as a learner would call them
     teaches: str  # one line for tables and cards
     extras: tuple[str, ...] = ()  # extras of pyproject.toml that the lesson needs at `full` and `paper`
+    further: int = 0  # like minutes, for what stands under "## Further"
+    edition: int = 2  # 1: its form is the first edition's, without a core; tests of the new form leave it out
     root: Path | None = field(
         default=None, repr=False, compare=False
     )  # the course it was read from; None = course_root()
@@ -55,7 +57,7 @@ class Lesson:
 
 # What each field of an entry must be; a list in TOML becomes a tuple in Lesson.
 _TYPES: dict[str, type] = {f.name: str for f in fields(Lesson) if f.name != "root"}
-_TYPES |= {"minutes": int, "extras": list}
+_TYPES |= {"minutes": int, "extras": list, "further": int, "edition": int}
 
 
 def course_root() -> Path:
@@ -119,6 +121,16 @@ def source_path(lesson: Lesson) -> Path:
     return _notebooks(lesson) / "source" / f"{lesson.name}.py"
 
 
+def exercises_path(lesson: Lesson) -> Path:
+    """The module with the lesson's exercises."""
+    return (lesson.root or course_root()) / "labkit" / "exercises" / f"{lesson.topic}.py"
+
+
+def stated_minutes(lesson: Lesson) -> str:
+    """The lesson's minutes in a table: "115", or "115 + 40" where something follows the core."""
+    return f"{lesson.minutes} + {lesson.further}" if lesson.further else str(lesson.minutes)
+
+
 def readme_table(lessons: Sequence[Lesson], link: str = "notebooks/{name}.ipynb") -> str:
     """The Markdown table of the lessons in README.md; ``link`` is where a lesson's title leads, from that page."""
     head = ["lesson", "you learn", "paper", "minutes", "level", "data"]
@@ -127,7 +139,7 @@ def readme_table(lessons: Sequence[Lesson], link: str = "notebooks/{name}.ipynb"
             f"[{lesson.number} · {lesson.title}]({link.format(name=lesson.name)})",
             lesson.teaches,
             lesson.paper,
-            str(lesson.minutes),
+            stated_minutes(lesson),
             lesson.level,
             lesson.data,
         ]
@@ -157,6 +169,10 @@ def _lesson(entry: object, where: str, root: Path) -> Lesson:
         raise CourseError(f"{where}: the name {entry['name']!r} must look like '01_autoencoders'.")
     if entry["minutes"] <= 0:
         raise CourseError(f"{where}: the field 'minutes' must be positive, got {entry['minutes']}.")
+    if entry["further"] < 0:
+        raise CourseError(f"{where}: the field 'further' must not be negative, got {entry['further']}.")
+    if entry["edition"] not in (1, 2):
+        raise CourseError(f"{where}: the field 'edition' must be 1 or 2, got {entry['edition']}.")
     if entry["level"] not in LEVELS:
         raise CourseError(f"{where}: the level {entry['level']!r} must be one of {', '.join(LEVELS)}.")
     if not all(isinstance(extra, str) for extra in entry["extras"]):

@@ -18,7 +18,7 @@
 # | **For** | whoever knows Python and has trained a small network in PyTorch; lesson 01 helps, but is not needed |
 # | **Afterwards you can** | make a hidden layer wider than its input and still learn something, write both classic sparsity penalties without their classic mistakes, count how many units a network really uses, and tell a divergence from a formula that only looks like one |
 # | **You need** | the chain rule, logarithms, vectors and matrices |
-# | **Time** | 110 minutes with the exercises; the notebook itself runs in a minute |
+# | **Time** | 105 minutes with the exercises; the notebook itself runs in a minute |
 # | **Level** | introductory |
 # | **Paper** | A. Ng, *Sparse autoencoder*, CS294A lecture notes (2011); B. Olshausen and D. Field, *Emergence of simple-cell receptive field properties by learning a sparse code for natural images*, Nature 381 (1996) |
 # | **Also** | a review of 2021, in Korean, that explains sparse autoencoders and prints the KL penalty with a slip |

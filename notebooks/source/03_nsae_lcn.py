@@ -18,7 +18,7 @@
 # | **For** | whoever has trained an autoencoder before (lessons 01 and 02 are enough); no prior knowledge of machines is needed |
 # | **Afterwards you can** | make an autoencoder learn different features instead of copies of one, turn shift-variant features into shift-invariant ones, split recordings so that nothing leaks, and see through a data set that gives its answer away |
 # | **You need** | matrices and norms, a first idea of the Fourier transform |
-# | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 95 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | F. Jia, Y. Lei, L. Guo, J. Lin, S. Xing, *A neural network constructed by deep learning technique and its application to intelligent fault diagnosis of machines*, Neurocomputing 272 (2018) 619-628 |
 # | **Also** | a review of it, in Korean. We had the paper's abstract and this review, not the equations: what neither settles is marked as **our choice**, and no number of the paper is quoted |

@@ -18,7 +18,7 @@
 # | **For** | whoever has trained a convolutional network and would like to look inside |
 # | **Afterwards you can** | look at filters and feature maps of any network by the names of its layers, find what a unit detects and test that it does, draw an image that a unit likes, project an activation back to the pixels in three ways, and tell a picture that explains a network from one that merely looks good |
 # | **You need** | convolution, max pooling, the chain rule; a first idea of PyTorch's autograd |
-# | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 140 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | M. D. Zeiler, R. Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014; J. Yosinski, J. Clune, A. Nguyen, T. Fuchs, H. Lipson, *Understanding Neural Networks Through Deep Visualization*, ICML Deep Learning Workshop 2015 |
 # | **Also** | a review of both, in Korean, after a textbook of machine learning |

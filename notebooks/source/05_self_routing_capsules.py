@@ -18,7 +18,7 @@
 # | **For** | whoever knows convolutional networks and wonders what capsules add, and at what price |
 # | **Afterwards you can** | say what invariance and equivariance are and measure both, build a capsule layer with dynamic or self-routing, read routing as a mixture of experts, attack a network and tell a robust one from one that only looks so, and compare methods at equal backbones with their cost beside them |
 # | **You need** | convolution, batch normalization, softmax, the normal distribution, linear regression and its $R^2$; how PyTorch trains a network |
-# | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 155 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | T. Hahn, M. Pyeon, G. Kim, *Self-Routing Capsule Networks*, NeurIPS 2019 |
 # | **Also** | a review of the paper, in Korean; the authors' code ([coder3000/SR-CapsNet](https://github.com/coder3000/SR-CapsNet)); Sabour et al. (2017) on dynamic routing, Hinton et al. (2018) on EM routing |

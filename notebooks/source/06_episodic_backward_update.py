@@ -18,7 +18,7 @@
 # | **For** | whoever trains networks with PyTorch and wants to know why deep reinforcement learning needs so many tries, and what helps |
 # | **Afterwards you can** | count how long a reward takes to travel through a table, write Q-learning with a replay, its one-step, n-step and episodic backward targets, treat the end of an episode and its interruption differently, and compare agents at equal steps *and* equal updates |
 # | **You need** | expectation and probability, PyTorch; no reinforcement learning, which is introduced here |
-# | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 150 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | S. Y. Lee, S. Choi, S.-Y. Chung, *Sample-Efficient Deep Reinforcement Learning via Episodic Backward Update*, NeurIPS 2019, arXiv:1805.12375 |
 # | **Also** | a review of the paper, in Korean; the authors' code ([suyoung-lee/Episodic-Backward-Update](https://github.com/suyoung-lee/Episodic-Backward-Update)), which has the Atari version with one diffusion factor and no mazes; Mnih et al. (2015) on DQN; Kielak (2020) on what more updates for each step do |

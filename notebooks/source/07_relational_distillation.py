@@ -18,7 +18,7 @@
 # | **For** | whoever wants a small network that is nearly as good as a large one, or wonders what a network can learn from another |
 # | **Afterwards you can** | soften answers with a temperature, hand over hidden layers and attention, write RKD's losses of distances and angles, say what they leave open, measure recall on classes that were never trained, find the price of the angle term, and compare transfers so that the comparison is worth something |
 # | **You need** | cross-entropy, softmax, convolution, the cosine of an angle; how PyTorch trains a network |
-# | **Time** | 2 hours with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 160 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | W. Park, D. Kim, Y. Lu, M. Cho, *Relational Knowledge Distillation*, CVPR 2019, arXiv:1904.05068 |
 # | **Also** | a review of the paper, in Korean; the authors' code ([lenscloth/RKD](https://github.com/lenscloth/RKD)); an independent reproduction ([HobbitLong/RepDistiller](https://github.com/HobbitLong/RepDistiller)); Hinton et al. (2015), Romero et al. (2015), Zagoruyko & Komodakis (2017) |

@@ -49,7 +49,7 @@ print(1 + 1)
 
 def lesson_in(root: Path, source: str = TINY) -> Lesson:
     """A lesson of its own course under ``root``, with the given source."""
-    lesson = Lesson("01_tiny", "Tiny", "Somebody (2013)", 1, "introductory", "none", "Nothing", (), root)
+    lesson = Lesson("01_tiny", "Tiny", "Somebody (2013)", 1, "introductory", "none", "Nothing", (), root=root)
     source_path(lesson).parent.mkdir(parents=True, exist_ok=True)
     source_path(lesson).write_text(source, encoding="utf-8")
     return lesson

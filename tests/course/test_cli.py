@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tiny_course import FAILED, SESSION, Course, a_run, baseline_of, results_of
+from tiny_course import FAILED, SESSION, Course, a_run, baseline_of, code, markdown, results_of
 
 from labkit import __version__
 from labkit.course.baselines import baseline_path, derive, save_baseline
@@ -351,6 +351,21 @@ def test_list_shows_every_lesson(course: Course) -> None:
     course.add("one"), course.add("two")
     lines = labkit("list").stdout.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["01_one", "02_two"]
+
+
+def test_list_counts_minutes_and_tells_what_is_stated_wrongly_or_too_much(course: Course) -> None:
+    lesson = course.add("one")
+    course.write(lesson, markdown("word " * 220 * 7), code("lab.record('a', 1)", "one"))
+    told = labkit("list", "--minutes").stdout.splitlines()
+    assert told[2].split() == ["01_one", "7", "0", "7", "0", "0", "0", "2", "100"]
+    assert told[3:] == [
+        "- 01_one says minutes = 5 in lessons.toml; 7.1 are counted, so say 10.",
+        "- 01_one: Bookkeeping is 100.0% of the code lines: at most 25%.",
+    ]
+    listed = course.root / "notebooks" / "lessons.toml"
+    listed.write_text(listed.read_text().replace("minutes = 5", "minutes = 10").replace("edition = 2", "edition = 1"))
+    assert labkit("list", "--minutes").stdout.splitlines() == told[:3], "measures of the second bind no first edition"
+    assert labkit("list", "--minutes", "--measured").exit_code == 2
 
 
 @pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("build",), ("list",)])

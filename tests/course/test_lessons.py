@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from labkit.course import lessons
-from labkit.course.lessons import CourseError, Lesson, course_root, load_lessons, notebook_path, select, source_path
+from labkit.course.lessons import (
+    CourseError,
+    Lesson,
+    course_root,
+    exercises_path,
+    load_lessons,
+    notebook_path,
+    readme_table,
+    select,
+    source_path,
+)
 
 ENTRY = {
     "name": '"01_first"',
@@ -16,6 +26,8 @@ ENTRY = {
     "data": '"MNIST"',
     "teaches": '"Something"',
     "extras": '["atari"]',
+    "further": "0",
+    "edition": "2",
 }
 
 
@@ -35,7 +47,7 @@ SECOND = {"name": '"02_second_one"', "title": '"Second"'}
 
 def test_the_course_lists_lesson_01_first():
     first = load_lessons()[0]
-    assert (first.name, first.data, first.minutes, first.level) == ("01_autoencoders", "MNIST", 120, "introductory")
+    assert (first.name, first.data, first.level) == ("01_autoencoders", "MNIST", "introductory")
     assert first.title == "Autoencoders: AE, DAE and VAE"
     assert "arXiv:1312.6114" in first.paper
 
@@ -48,6 +60,12 @@ def test_an_entry_becomes_a_frozen_lesson_with_its_paths(tmp_path):
     assert (lesson.number, lesson.topic) == ("01", "first")
     assert notebook_path(lesson) == root / "notebooks" / "01_first.ipynb"
     assert source_path(lesson) == root / "notebooks" / "source" / "01_first.py"
+    assert exercises_path(lesson) == root / "labkit" / "exercises" / "first.py"
+
+
+def test_the_table_shows_the_core_and_what_follows_it_apart(tmp_path):
+    lessons = load_lessons(course(tmp_path, {"minutes": "115", "further": "40"}, SECOND))
+    assert [row.split(" | ")[3] for row in readme_table(lessons).splitlines()[2:]] == ["115 + 40", "10"]
 
 
 def test_a_lesson_made_without_a_root_belongs_to_the_course_itself():
@@ -63,6 +81,10 @@ def test_a_lesson_made_without_a_root_belongs_to_the_course_itself():
         ({"minutes": '"10"'}, "the field 'minutes' must be a whole number, got '10'"),
         ({"minutes": "true"}, "the field 'minutes' must be a whole number, got True"),
         ({"minutes": "0"}, "the field 'minutes' must be positive, got 0"),
+        ({"further": None}, "the field 'further' is missing"),
+        ({"further": "-5"}, "the field 'further' must not be negative, got -5"),
+        ({"edition": None}, "the field 'edition' is missing"),
+        ({"edition": "3"}, "the field 'edition' must be 1 or 2, got 3"),
         ({"paper": '""'}, "the field 'paper' must be text, got ''"),
         ({"extras": '"atari"'}, "the field 'extras' must be a list, got 'atari'"),
         ({"extras": "[1]"}, r"the field 'extras' must be a list of names, got \[1\]"),

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jupytext
 import nbformat
+from nbformat import NotebookNode
 
 from labkit import RECORD_MIME
-from labkit.course.lessons import Lesson
+from labkit.course.lessons import Lesson, exercises_path, notebook_path, source_path
 from labkit.course.results import Results, gather
 
 AVX2 = "x86_64 AVX2"
@@ -40,7 +42,7 @@ class Course:
         folder.mkdir(parents=True, exist_ok=True)
         entries = [f'name = "{one.name}"\ntitle = "{one.title}"\n' for one in self.lessons]
         rest = "\n".join(f"{key} = {json.dumps(value)}" for key, value in fields.items() if key != "title")
-        rest += '\nlevel = "introductory"\nteaches = "nothing"\nextras = []\n'
+        rest += '\nlevel = "introductory"\nteaches = "nothing"\nextras = []\nfurther = 0\nedition = 2\n'
         (folder / "lessons.toml").write_text("\n".join(f"[[lesson]]\n{entry}{rest}" for entry in entries))
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
         sources = ['profile = "quick"\nseed = 0\nrate: float = 0.1', f"LESSON = {name!r}\n{start}", *cells]
@@ -48,6 +50,16 @@ class Course:
         notebook.cells[0].metadata["tags"] = ["parameters"]
         nbformat.write(notebook, folder / f"{name}.ipynb")
         return lesson
+
+    def write(self, lesson: Lesson, *cells: NotebookNode, **minutes: int) -> None:
+        """Make these cells its stored notebook, without outputs also its source; its exercises take these minutes."""
+        notebook = nbformat.v4.new_notebook(cells=list(cells))
+        nbformat.write(notebook, notebook_path(lesson))
+        for path in (source_path(lesson), exercises_path(lesson)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        source_path(lesson).write_text(jupytext.writes(notebook, fmt="py:percent"))
+        declared = [f"{name.upper()} = Exercise(name={name!r}, minutes={value})\n" for name, value in minutes.items()]
+        exercises_path(lesson).write_text("from labkit.checks.exercise import Exercise\n" + "".join(declared))
 
     @property
     def command(self) -> list[str]:
@@ -59,6 +71,18 @@ class Course:
             f"lessons.__file__ = {str(self.root / 'labkit' / 'course' / 'lessons.py')!r}; main()"
         )
         return [sys.executable, "-c", code]
+
+
+def markdown(source: str) -> NotebookNode:
+    """A text cell."""
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def code(source: str, *said: str, tag: str | None = None, **other: Any) -> NotebookNode:
+    """A code cell that said these texts in Markdown, and `other`, an output as nbformat.v4.new_output takes it."""
+    outputs = [nbformat.v4.new_output("display_data", data={"text/markdown": text}) for text in said]
+    outputs += [nbformat.v4.new_output(**other)] if other else []
+    return nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"tags": [tag]} if tag else {})
 
 
 def a_run(seed: int = 0, **changes: Any) -> dict[str, Any]:

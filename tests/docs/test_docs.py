@@ -27,10 +27,15 @@ SCHEMA = json.loads((ROOT / "labkit" / "course" / "results.schema.json").read_te
 FENCE = re.compile(r"^( *)(`{3,})(\S*)[^\n]*\n(.*?)^\1\2$", re.MULTILINE | re.DOTALL)
 SUFFIXES = {".cff", ".ipynb", ".json", ".lock", ".md", ".png", ".py", ".toml", ".txt", ".yml"}
 WRITTEN_BY_RUNS = {"results.json", "report.html", "progress.json"}
-NUMBERS = {  # words of contributing.md: the constant in a test that they tell about
-    "at most {} lines, half of them at most": ("notebooks/test_notebook_shape.py", "LONGEST"),
-    "half of them at most {}.": ("notebooks/test_notebook_shape.py", "TYPICAL"),
-    "a lesson has at least {} ": ("notebooks/test_notebook_outputs.py", "COMPARED"),
+MINUTES = "labkit/course/minutes.py"
+NUMBERS = {  # words of contributing.md: the constant that they tell about, where tests find it
+    "at most {} lines, half of them at most": (MINUTES, "LONGEST"),
+    "half of them at most {}; ": (MINUTES, "TYPICAL"),
+    "; at most {} in a lesson": (MINUTES, "CELLS"),
+    "| text | {} words a minute": (MINUTES, "WORDS"),
+    "| code | {} lines a minute": (MINUTES, "LINES"),
+    "A core takes at most {} minutes": (MINUTES, "CORE"),
+    "a lesson has at least {} ": ("tests/notebooks/test_notebook_outputs.py", "COMPARED"),
 }
 
 over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -233,7 +238,7 @@ def test_the_guide_explains_every_tag_that_a_lesson_uses() -> None:
 def test_a_number_in_the_guide_is_the_one_that_is_tested(words: str) -> None:
     file, constant = NUMBERS[words]
     values: dict[str, int] = {}
-    for node in ast.parse(read(ROOT / "tests" / file)).body:
+    for node in ast.parse(read(ROOT / file)).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple | ast.Name):
             names = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else node.targets
             numbers = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]

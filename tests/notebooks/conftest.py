@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from labkit.course.baselines import load_baseline
 from labkit.course.lessons import Lesson, load_lessons, notebook_path
+from labkit.course.minutes import Size, measure
 from labkit.course.source import read_source
 
 LESSONS = load_lessons()
@@ -22,6 +23,15 @@ def lesson(request: pytest.FixtureRequest) -> Lesson:
 
 
 read_once = cache(read_source)  # a tenth of a second for each of a hundred tests
+
+
+measure_once = cache(measure)
+
+
+@pytest.fixture
+def counted(lesson: Lesson) -> Size:
+    """The lesson by the measure of the course."""
+    return measure_once(lesson)
 
 
 @pytest.fixture
