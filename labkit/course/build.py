@@ -46,7 +46,10 @@ def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, fo
     notebook, path = read_source(lesson), notebook_path(lesson)
     lost = _what_is_lost(lesson, notebook)
     if lost and not force:
-        raise CourseError(f"{lost}: copy it to another folder and go on there, or replace it with --force.")
+        raise CourseError(
+            f"{lost}: keep what is yours in work/, where `labkit update {lesson.number}` makes your own copy, "
+            "or replace it with --force, which leaves a copy beside it."
+        )
     if execute:
         _take_outputs(notebook, _executed(lesson, notebook, timeout))
         _refuse_private(lesson, notebook)
