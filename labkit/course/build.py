@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from labkit import RECORD_MIME
 from labkit.course.files import write_text, writing
 from labkit.course.job import run_job
-from labkit.course.kernel import has_home
+from labkit.course.kernel import has_home, scratch_folder
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import cell_name, first_lines
@@ -90,8 +90,8 @@ def _keep_copy(path: Path) -> None:
 
 def _executed(lesson: Lesson, notebook: NotebookNode, timeout: float | None) -> NotebookNode:
     """The notebook after a run in a process and a folder of its own, with nothing injected."""
-    with tempfile.TemporaryDirectory(prefix="labkit-build-") as scratch:
-        source, executed = Path(scratch, f"{lesson.name}.ipynb"), Path(scratch, "executed", f"{lesson.name}.ipynb")
+    with scratch_folder("labkit-build-") as scratch:
+        source, executed = scratch / f"{lesson.name}.ipynb", scratch / "executed" / f"{lesson.name}.ipynb"
         executed.parent.mkdir()
         nbformat.write(notebook, source)
         run = run_job(Job(lesson.name, "quick", 0, source, executed, {}, timeout))
