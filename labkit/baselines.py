@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import labkit
 
@@ -42,12 +42,13 @@ def spread(metric: Mapping[str, Any]) -> Spread:
 def load(profile: str, folder: Path | None = None) -> dict[str, Any] | None:
     """The baseline of `profile`, or None where there is none.
 
-    Raises ValueError, in one sentence, for a file that cannot be read, is of another version, or of another profile.
+    Raises ValueError, in one sentence, for a file that cannot be read, holds NaN or an infinity, is of another
+    version, or of another profile.
     """
     path = (folder or FOLDER) / f"{profile}.json"
     again = "derive it again with `labkit baseline`"
     try:
-        baseline = json.loads(path.read_text(encoding="utf-8"))
+        baseline = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -58,6 +59,11 @@ def load(profile: str, folder: Path | None = None) -> dict[str, Any] | None:
     if found.get("schema_version") != SCHEMA_VERSION or found.get("profile") != profile:
         raise ValueError(f"{path} is no baseline of version {SCHEMA_VERSION} for the profile {profile!r}: {again}.")
     return baseline
+
+
+def _refuse(constant: str) -> NoReturn:
+    """NaN and infinities are no JSON, though Python reads them; with one of them every later comparison would fail."""
+    raise ValueError(f"{constant} is no number")
 
 
 def of_lesson(profile: str, lesson: str, folder: Path | None = None) -> dict[str, Any]:

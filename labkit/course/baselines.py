@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from labkit import baselines
 from labkit.baselines import SCHEMA_VERSION
 from labkit.course.files import write_text
 from labkit.course.lessons import CourseError, course_root
-from labkit.course.results import Results, Run
+from labkit.course.results import Results, Run, missing_runs
 
 MIN_SEEDS = 5  # fewer say too little about the spread: the t quantile is 64 for two seeds and 4.6 for five
 
@@ -29,12 +29,30 @@ def derive(results: Results, elsewhere: Results | None = None) -> dict[str, Any]
     `elsewhere` are results of the same lessons and seeds on another kind of machine. Raises CourseError when seeds are
     too few, a run failed, or the runs do not all record the same things in the same environment.
     """
-    lessons = {}
-    for name, entry in results["lessons"].items():
-        lessons[name] = _derive_lesson(name, entry["runs"])
-        if elsewhere is not None:
-            _add_elsewhere(name, lessons[name], elsewhere["lessons"].get(name, {"runs": []})["runs"])
+    lessons = {name: _derive_lesson(name, results, elsewhere) for name in results["lessons"]}
     return {"schema_version": SCHEMA_VERSION, "profile": results["profile"], "lessons": lessons}
+
+
+def derive_complete(
+    results: Results, elsewhere: Results | None, known: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Like derive, but of those lessons alone that can be derived; and a sentence on each that is left out.
+
+    Left out is also a lesson that lacks a planned run, as after a run that was killed, or is not among `known`, the
+    lessons of the course.
+    """
+    lessons, left_out = {}, []
+    missing = dict(reversed(missing_runs(results)))  # of several seeds the first
+    for name in results["plan"]:
+        try:
+            if name not in known:
+                raise CourseError(f"{name}: the course has no such lesson, so no baseline of it is kept.")
+            if name in missing:
+                raise CourseError(f"{name}: the run at seed {missing[name]} is missing, so no baseline: run it again.")
+            lessons[name] = _derive_lesson(name, results, elsewhere)
+        except CourseError as error:
+            left_out.append(error.message)
+    return {"schema_version": SCHEMA_VERSION, "profile": results["profile"], "lessons": lessons}, left_out
 
 
 def baseline_path(profile: str, root: Path | None = None) -> Path:
@@ -105,7 +123,14 @@ def _check(baseline: Mapping[str, Any]) -> None:
                     raise ValueError(f"{name}: {metric} has {len(entry[key])} {key} for {len(lesson['seeds'])} seeds")
 
 
-def _derive_lesson(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+def _derive_lesson(name: str, results: Results, elsewhere: Results | None) -> dict[str, Any]:
+    lesson = _derive_here(name, results["lessons"][name]["runs"])
+    if elsewhere is not None:
+        _add_elsewhere(name, lesson, elsewhere["lessons"].get(name, {"runs": []})["runs"])
+    return lesson
+
+
+def _derive_here(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     if failed := [run["seed"] for run in runs if run["status"] != "passed"]:
         raise CourseError(f"{name}: the run at seed {failed[0]} failed, so no baseline: mend it and run again.")
     runs = sorted(runs, key=lambda run: run["seed"])

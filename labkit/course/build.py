@@ -17,7 +17,7 @@ from labkit import RECORD_MIME
 from labkit.course.evidence import problems
 from labkit.course.files import write_text, writing
 from labkit.course.job import run_job
-from labkit.course.kernel import has_home
+from labkit.course.kernel import has_home, scratch_folder
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
 from labkit.course.plan import Job
 from labkit.course.records import cell_name, first_lines
@@ -47,7 +47,10 @@ def build(lesson: Lesson, execute: bool = True, timeout: float | None = None, fo
     notebook, path = read_source(lesson), notebook_path(lesson)
     lost = _what_is_lost(lesson, notebook)
     if lost and not force:
-        raise CourseError(f"{lost}: copy it to another folder and go on there, or replace it with --force.")
+        raise CourseError(
+            f"{lost}: keep what is yours in work/, where `labkit update {lesson.number}` makes your own copy, "
+            "or replace it with --force, which leaves a copy beside it."
+        )
     if execute:
         _take_outputs(notebook, _executed(lesson, notebook, timeout))
         _refuse_private(lesson, notebook)
@@ -89,8 +92,8 @@ def _keep_copy(path: Path) -> None:
 
 def _executed(lesson: Lesson, notebook: NotebookNode, timeout: float | None) -> NotebookNode:
     """The notebook after a run in a process and a folder of its own, with nothing injected."""
-    with tempfile.TemporaryDirectory(prefix="labkit-build-") as scratch:
-        source, executed = Path(scratch, f"{lesson.name}.ipynb"), Path(scratch, "executed", f"{lesson.name}.ipynb")
+    with scratch_folder("labkit-build-") as scratch:
+        source, executed = scratch / f"{lesson.name}.ipynb", scratch / "executed" / f"{lesson.name}.ipynb"
         executed.parent.mkdir()
         nbformat.write(notebook, source)
         run = run_job(Job(lesson.name, "quick", 0, source, executed, {}, timeout))

@@ -160,7 +160,8 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     """Run lessons at several seeds and store what they recorded, for `labkit verify` to compare with.
 
     At `quick` they run a second time under lower caps of the instruction set, as another kind of machine would compute
-    them; only x86-64 has such caps. Lessons that are not named keep what was stored.
+    them; only x86-64 has such caps. Lessons that are not named keep what was stored, as do with --from those that its
+    results do not hold completely; they are named, and the exit code is 1.
 
     \b
     Example: labkit baseline 01 --profile quick --seeds 0-7 --jobs 2
@@ -169,7 +170,6 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     from labkit.course.baselines import derive, load_baseline, save_baseline
     from labkit.course.kernel import environment
     from labkit.course.plan import plan
-    from labkit.course.results import read_results
     from labkit.course.telling import run_and_tell
 
     if source is not None and options["lesson"]:
@@ -177,21 +177,21 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     if elsewhere is not None and source is None:
         raise click.UsageError("--elsewhere goes with --from: without it, both are run.")
     if source is not None:
-        here, there = read_results(source), None if elsewhere is None else read_results(elsewhere)
-    else:
-        load_baseline(profile)  # a damaged one is found before anything runs
-        out = (out or course_root() / "build" / "baseline").absolute()
-        twice = profile == "quick" and caps_act()
-        if twice:
-            # What the second run would be refused for is found before the first.
-            plan(select(options["lesson"]), profile, options["seeds"], out / "elsewhere", None, {})
-        elif profile == "quick":
-            lack = "No caps act on this machine, so the lessons run once"
-            click.echo(f"{lack}: the baseline will not say what another kind of machine computes.", err=True)
-        here, there = _whole(run_and_tell(out, profile, **options)), None
-        if twice:
-            with environment(ELSEWHERE):
-                there = _whole(run_and_tell(out / "elsewhere", profile, **options))
+        _baseline_from(source, elsewhere)
+        return
+    load_baseline(profile)  # a damaged one is found before anything runs
+    out = (out or course_root() / "build" / "baseline").absolute()
+    twice = profile == "quick" and caps_act()
+    if twice:
+        # What the second run would be refused for is found before the first.
+        plan(select(options["lesson"]), profile, options["seeds"], out / "elsewhere", None, {})
+    elif profile == "quick":
+        lack = "No caps act on this machine, so the lessons run once"
+        click.echo(f"{lack}: the baseline will not say what another kind of machine computes.", err=True)
+    here, there = _whole(run_and_tell(out, profile, **options)), None
+    if twice:
+        with environment(ELSEWHERE):
+            there = _whole(run_and_tell(out / "elsewhere", profile, **options))
     click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
 
 
@@ -338,6 +338,20 @@ def progress(lesson: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"\nKept in {book.path}.")
     for problem in problems:
         click.echo(problem, err=True)
+
+
+def _baseline_from(source: Path, elsewhere: Path | None) -> None:
+    """Store the baselines of the lessons that a results.json holds completely, and name the others."""
+    from labkit.course.baselines import derive_complete, save_baseline
+    from labkit.course.results import read_results
+
+    here, there = read_results(source), None if elsewhere is None else read_results(elsewhere)
+    derived, left_out = derive_complete(here, there, {lesson.name for lesson in load_lessons()})
+    if not derived["lessons"]:
+        raise CourseError(" ".join(left_out) or f"{source} holds no runs: run `labkit run` again.")
+    click.echo(f"Baseline: {_short(save_baseline(derived))}\nDerived: {', '.join(derived['lessons'])}")
+    _echo_all([f"left out: {sentence}" for sentence in left_out])
+    _exit_if(bool(left_out))
 
 
 def _whole(results: Results) -> Results:

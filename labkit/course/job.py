@@ -7,7 +7,6 @@ import json
 import math
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from labkit.course.files import cannot_write, unfinished
-from labkit.course.kernel import has_home, kernel_env, kill_tree
+from labkit.course.kernel import has_home, kernel_env, kill_tree, scratch_folder
 from labkit.course.plan import Job
 from labkit.course.records import NOTHING, RecordError, read_records, where
 from labkit.course.results import Failure, Run
@@ -81,16 +80,16 @@ def _run_child(
 
     No process of it is left afterwards.
     """
-    with tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder("labkit-") as scratch:
         # The user's start-up files must not change what a lesson does, and a run writes into its own folder only.
-        own = {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+        own = {"IPYTHONDIR": str(scratch), "JUPYTER_RUNTIME_DIR": str(scratch)}
         if not has_home():
-            own["HOME"] = scratch  # Jupyter does not start without one
+            own["HOME"] = str(scratch)  # Jupyter does not start without one
         env = {**kernel_env(), **own, "LABKIT_BATCH": "1", "LABKIT_OUT": str(own_folder)}
         paths = [str(job.notebook), str(job.executed)]
         # -P: a random.py in the working folder is not the standard library's
         command = [sys.executable, "-P", "-m", "labkit.course.execute", *paths, json.dumps(dict(job.parameters))]
-        with open(Path(scratch) / "stderr.txt", "w+", encoding="utf-8", errors="replace") as stderr:
+        with open(scratch / "stderr.txt", "w+", encoding="utf-8", errors="replace") as stderr:
             child = subprocess.Popen(
                 command,
                 env=env,

@@ -1,18 +1,22 @@
-"""The processes around a kernel: which kernel is started, and that none is left behind."""
+"""The processes around a kernel: which kernel is started, and that none is left behind, nor a folder of it."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 FOLDERS = ("LABKIT_DATA", "LABKIT_CACHE")
+MARK = ".labkit-scratch"  # the locked file in a scratch folder
 
 
 def kernel_env() -> dict[str, str]:
@@ -50,6 +54,47 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder that goes with the block; should this process be killed, remove_abandoned() removes it.
+
+    The prefix begins with "labkit-".
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder,
+        open(Path(folder, MARK), "a") as mark,
+    ):
+        _lock(mark)
+        yield Path(folder)
+
+
+def remove_abandoned() -> None:
+    """Remove this user's scratch folders that no process holds any more, as after a run that was killed.
+
+    A lock goes with its process, however that ends, and is seen from another container, too, where a process id says
+    nothing. A folder younger than a minute may be about to be locked.
+    """
+    marks: list[Path] = []
+    with contextlib.suppress(OSError):  # no folder for temporary files: whoever needs one will say so
+        marks += Path(tempfile.gettempdir()).glob(f"labkit-*/{MARK}")
+    for mark in marks:
+        with contextlib.suppress(OSError), open(mark, "r+") as file:
+            old = time.time() - os.fstat(file.fileno()).st_mtime > 60
+            if old and _lock(file) and mark.parent.lstat().st_uid == os.getuid():
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock the file until it is closed; False if another holds the lock, or the system has none."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # Windows; a file system without locks
+        return False
+    return True
 
 
 def kill_tree(pid: int) -> None:

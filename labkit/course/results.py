@@ -172,7 +172,10 @@ def read_results(path: Path) -> Results:
         message = f"{path} does not hold results of version {SCHEMA_VERSION} ({reason}): run `labkit run` again."
         raise CourseError(message) from error
     runs = [(name, run) for name, entry in results["lessons"].items() for run in entry["runs"]]
-    return gather(results["profile"], results["plan"], [*runs, *journal], results["parameters"])
+    # A lesson that somebody put in from another results.json, but not into the plan, plans what it holds.
+    plan = {name: [run["seed"] for run in entry["runs"]] for name, entry in results["lessons"].items()}
+    plan = results["plan"] | {name: seeds for name, seeds in plan.items() if name not in results["plan"]}
+    return gather(results["profile"], plan, [*runs, *journal], results["parameters"])
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from labkit.course.files import writing
 from labkit.course.job import Watch, as_run, failure, run_job
+from labkit.course.kernel import remove_abandoned
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
 from labkit.course.results import Journal, Results, Run, gather
@@ -50,6 +51,7 @@ def run_lessons(
     def gathered() -> Results:
         return gather(profile, seeds_of, ((job.lesson, run) for job, run in done.items()), parameters)
 
+    remove_abandoned()
     with _claimed(out):
         journal = Journal(out, gathered())
         pool = executor or ThreadPoolExecutor(jobs)

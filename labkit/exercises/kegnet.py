@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import tensorly
 import torch
 import torch.nn.functional as F
-from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.checks.edits import mistakes, skeleton
 from labkit.checks.exercise import Exercise, Probe
@@ -545,6 +542,8 @@ BY_ELEMENTS = {torch.ops.aten.mul: lambda *_, out_shape, **__: 2 * math.prod(out
 
 def _work(f: Callable, *settings: object) -> str:
     """Whether one more image takes more multiply-adds than three convolutions; putting weights together is left out."""
+    from torch.utils.flop_counter import FlopCounterMode  # here, as it imports the compiler triton
+
     (x, *weights), counts = _compressed(), []
     for function, images in ((f, x[:1]), (f, x), (paper.three_convolutions, x[:1]), (paper.three_convolutions, x)):
         with FlopCounterMode(display=False, custom_mapping=BY_ELEMENTS) as counter:
@@ -1008,6 +1007,9 @@ def hosvd(kernel: Tensor, ranks: tuple[int, int]) -> tuple[Tensor, Tensor, Tenso
 
 
 def _by_tensorly(kernel: Tensor, ranks: tuple[int, int]) -> tuple[Tensor, ...]:
+    import tensorly  # here, as it takes half a second to import, and only this mistake needs it
+    from tensorly.decomposition import partial_tucker
+
     with tensorly.backend_context("numpy", local_threadsafe=True):
         (core, (U_o, U_i)), _ = partial_tucker(kernel.numpy(), rank=[ranks[1], ranks[0]], modes=[0, 1])
     return tuple(torch.from_numpy(part.copy()) for part in (core, U_i, U_o))

@@ -21,8 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torchvision.transforms.v2.functional import gaussian_blur
-from torchvision.utils import make_grid
 
 from labkit.papers.cnn_feature_maps import (
     FeatureMaps,
@@ -86,6 +84,8 @@ def filter_grid(weight: Tensor, columns: int = 8, *, scale: str = "each", gap: i
     if scale not in ("each", "common"):
         raise ValueError(f"scale must be 'each' or 'common', got {scale!r}")
     require_finite(weight, "the filters")
+    from torchvision.utils import make_grid  # here, as torchvision takes a second to import
+
     return make_grid(weight.detach(), columns, padding=gap, normalize=True, scale_each=scale == "each", pad_value=1.0)
 
 
@@ -126,6 +126,8 @@ class Regularizers:
 
 def blur(x: Tensor, width: float) -> Tensor:
     """Each channel under a Gaussian of standard deviation `width` pixels, cut off at 4 of them. (B, C, H, W)."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # here, as torchvision takes a second to import
+
     radius = min(int(4 * width + 0.5), *(side - 1 for side in x.shape[-2:]))  # rounded as by SciPy
     return gaussian_blur(x, [2 * radius + 1] * 2, [width] * 2)
 

@@ -16,11 +16,8 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 
-import tensorly
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
-from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
 Ranks = tuple[int, int]  # (r_i, r_o)
@@ -73,6 +70,8 @@ def evbmf_rank(matrix: Tensor) -> int:
     grid = torch.linspace(least.log().item(), 0, GRID, dtype=torch.float64)
     best = int(free_energy(grid).argmin())  # there may be several valleys
     ends = grid[max(best - 1, 0)].item(), grid[min(best + 1, GRID - 1)].item()
+    from scipy.optimize import minimize_scalar  # here, as most of this module does without SciPy
+
     refined = minimize_scalar(
         lambda log_v: free_energy(torch.tensor([log_v], dtype=torch.float64)).item(), bounds=ends, method="bounded"
     )
@@ -227,6 +226,9 @@ def _tucker2(weight: Tensor, ranks: Ranks | None) -> tuple[Tensor, Tensor, Tenso
     It starts from the HOSVD and only improves on it, so the squared error is at most the sum of the discarded squared
     singular values of both unfoldings.
     """
+    import tensorly  # here, as it takes half a second to import, and most of the module does without
+    from tensorly.decomposition import partial_tucker
+
     _require_finite(weight, "the weights")
     ranks = evbmf_ranks(weight) if ranks is None else ranks
     _require_ranks(ranks, weight.shape[1], weight.shape[0])

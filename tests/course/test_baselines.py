@@ -158,6 +158,8 @@ def test_each_metric_and_each_claim_is_a_line_of_the_file(tmp_path: Path) -> Non
     [
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
+        (json.dumps(baseline_of(*FIVE[:4], math.nan)), r"cannot be read \(ValueError: NaN is no number\)"),
+        (json.dumps(baseline_of(*FIVE[:4], -math.inf)), r"cannot be read \(ValueError: -Infinity is no number\)"),
         ("[]", "is no baseline of version 2 for the profile 'quick'"),
         (
             '{"schema_version": 2, "profile": "full", "lessons": {}}',

@@ -321,6 +321,59 @@ def test_a_baseline_needs_results_and_enough_seeds(course: Course, tmp_path: Pat
     assert not baseline_path("quick", course.root).exists()
 
 
+def test_a_baseline_takes_from_results_what_is_complete_and_names_the_rest(course: Course, tmp_path: Path) -> None:
+    for topic in ("one", "two", "three", "four", "five", "six"):
+        course.add(topic)
+    save_baseline(baseline_of(*range(5)), course.root)
+    complete = [a_run(seed) for seed in range(5)]
+    runs = {
+        "02_two": complete,
+        "03_three": [*complete, a_run(5, **FAILED)],
+        "04_four": complete,  # and seed 5 was never run
+        "05_five": complete[:4],
+        "99_gone": complete,
+    }
+    planned = {name: [run["seed"] for run in lesson] for name, lesson in runs.items()} | {"04_four": [*range(6)]}
+    results = gather("quick", planned, [(name, run) for name, lesson in runs.items() for run in lesson])
+    results["lessons"]["06_six"] = results["lessons"]["02_two"]  # from another file, and the plan is as it was
+    write_json(tmp_path / "results.json", results)
+    told = labkit("baseline", "--from", tmp_path / "results.json")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines()[1:] == [
+        "Derived: 02_two, 06_six",
+        "- left out: 03_three: the run at seed 5 failed, so no baseline: mend it and run again.",
+        "- left out: 04_four: the run at seed 5 is missing, so no baseline: run it again.",
+        "- left out: 05_five: a baseline needs at least 5 different seeds, got 4.",
+        "- left out: 99_gone: the course has no such lesson, so no baseline of it is kept.",
+    ]
+    lessons = json.loads(baseline_path("quick", course.root).read_text())["lessons"]
+    assert list(lessons) == ["01_one", "02_two", "06_six"]
+    assert lessons["01_one"]["metrics"]["vae/kl"]["values"] == [*range(5)], "what is not in the results stays"
+
+
+def test_a_baseline_of_results_that_another_machine_has_in_part_leaves_the_rest_out(
+    course: Course, tmp_path: Path
+) -> None:
+    for topic in ("one", "two"):
+        course.add(topic)
+    runs = [(name, a_run(seed)) for name in ("01_one", "02_two") for seed in range(5)]
+    here = gather("quick", {name: [*range(5)] for name, _ in runs}, runs)
+    write_json(tmp_path / "here.json", here)
+    write_json(tmp_path / "there.json", seeds(5, instruction_set="x86_64 DEFAULT"))
+    told = labkit("baseline", "--from", tmp_path / "here.json", "--elsewhere", tmp_path / "there.json")
+    assert told.exit_code == 1
+    left_out = "- left out: 02_two: the other machine has no run at seed 0: run it again there."
+    assert told.stdout.splitlines()[1:] == ["Derived: 01_one", left_out]
+
+
+def test_results_without_any_run_make_no_baseline(course: Course, tmp_path: Path) -> None:
+    course.add("one")
+    write_json(tmp_path / "results.json", gather("quick", {}, []))
+    told = labkit("baseline", "--from", tmp_path / "results.json")
+    assert (told.exit_code, "holds no runs" in told.stderr) == (2, True)
+    assert not baseline_path("quick", course.root).exists()
+
+
 def test_a_baseline_is_not_derived_from_a_lesson_that_fails(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     course.add("one")
     monkeypatch.setattr("labkit.course.telling.run_lessons", lambda *_, **__: results_of(a_run(**FAILED)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from tiny_course import Course
 
-from labkit.course.kernel import kernel_env, kill_tree
+from labkit.course.kernel import MARK, kernel_env, kill_tree, remove_abandoned, scratch_folder
 from labkit.course.run import run_lessons
 
 
@@ -107,3 +108,72 @@ def test_killing_a_process_that_has_ended_is_no_error() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     kill_tree(ended.pid)
+
+
+# ---- folders of runs that were killed --------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from labkit.course.kernel import scratch_folder
+with scratch_folder("labkit-"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def aged(folder: Path) -> Path:
+    """The scratch folder as if it had been made long ago; its lock stays as it is."""
+    (folder / MARK).touch()
+    os.utime(folder / MARK, (0, 0))
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of the system's temporary one."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_a_scratch_folder_stays_while_its_process_lives_and_goes_when_that_was_killed(temporary: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLD], env=environment, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        (folder,) = map(aged, temporary.iterdir())
+        (folder / "sub").mkdir()
+        remove_abandoned()
+        assert folder.exists()
+        process.kill()
+        process.wait()
+    remove_abandoned()
+    assert not folder.exists()
+
+
+def test_what_is_not_known_to_be_abandoned_stays(temporary: Path) -> None:
+    with scratch_folder("labkit-") as held:
+        aged(held)
+        (temporary / "labkit-notes").mkdir()  # of somebody else's making: it has no mark
+        (temporary / "labkit-new").mkdir()
+        (temporary / "labkit-new" / MARK).touch()  # about to be locked
+        aged(Path(shutil.copytree(held, temporary / "other")))  # not by our name
+        (temporary / "labkit-link").symlink_to(temporary / "other")
+        before = sorted(temporary.rglob("*"))
+        remove_abandoned()
+        assert sorted(temporary.rglob("*")) == before
+    assert not held.exists()
+
+
+def test_another_users_scratch_folder_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = temporary / "labkit-theirs"
+    theirs.mkdir()
+    aged(theirs)
+    mine = os.getuid()
+    monkeypatch.setattr("os.getuid", lambda: mine + 1)
+    remove_abandoned()
+    assert theirs.exists()
+    monkeypatch.setattr("os.getuid", lambda: mine)
+    remove_abandoned()
+    assert not theirs.exists()

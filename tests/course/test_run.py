@@ -29,7 +29,7 @@ from tiny_course import SESSION, Course
 from labkit.course import job as job_module
 from labkit.course.execute import OUTPUT
 from labkit.course.job import as_run, run_job
-from labkit.course.kernel import kill_tree
+from labkit.course.kernel import MARK, kill_tree
 from labkit.course.lessons import CourseError, Lesson
 from labkit.course.plan import Job, plan
 from labkit.course.results import Results, Run, read_results
@@ -229,7 +229,7 @@ def test_several_seeds_run_through_any_executor_and_stand_side_by_side(course: C
     ("number", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGKILL, 1)]
 )
 def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
-    course: Course, tmp_path: Path, number: signal.Signals, jobs: int
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, jobs: int
 ) -> None:
     """As many lessons as there are jobs are running then, and one has not begun. The signal is sent again and again."""
     good = course.add("good")
@@ -257,6 +257,11 @@ def test_a_run_that_is_stopped_keeps_what_has_finished_and_no_kernel(
     if number == signal.SIGKILL:  # nobody could write any more, but what was written is whole
         assert list(lessons) == [good.name]
         wait_until(lambda: not any(map(is_alive, pids)), patience=10)
+        (left,) = scratch.glob("labkit-*")
+        os.utime(left / MARK, (0, 0))  # a minute is long for a test
+        monkeypatch.setattr("tempfile.tempdir", str(scratch))
+        run_lessons([], out=tmp_path / "next")
+        assert not left.exists()
     else:
         assert process.returncode == 130
         assert "Traceback" not in stderr
