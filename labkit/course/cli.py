@@ -1,4 +1,4 @@
-"""The command line: `labkit run`, `verify`, `baseline`, `build`, `update`, `reset`, `list` and `progress`.
+"""The command line: `labkit run`, `verify`, `baseline`, `figures`, `build`, `update`, `reset`, `list` and `progress`.
 
 What a command needs is imported by the command, so that ``labkit --help`` is quick.
 """
@@ -160,7 +160,8 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
     """Run lessons at several seeds and store what they recorded, for `labkit verify` to compare with.
 
     At `quick` they run a second time under lower caps of the instruction set, as another kind of machine would compute
-    them; only x86-64 has such caps. Lessons that are not named keep what was stored.
+    them; only x86-64 has such caps. Lessons that are not named keep what was stored. At `full` the headline figures of
+    the first seed are stored as well, as `labkit figures` does.
 
     \b
     Example: labkit baseline 01 --profile quick --seeds 0-7 --jobs 2
@@ -178,6 +179,7 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
         raise click.UsageError("--elsewhere goes with --from: without it, both are run.")
     if source is not None:
         here, there = read_results(source), None if elsewhere is None else read_results(elsewhere)
+        out = source.parent
     else:
         load_baseline(profile)  # a damaged one is found before anything runs
         out = (out or course_root() / "build" / "baseline").absolute()
@@ -193,6 +195,30 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
             with environment(ELSEWHERE):
                 there = _whole(run_and_tell(out / "elsewhere", profile, **options))
     click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
+    if here["profile"] == "full":
+        _store_figures(here, out, ())
+
+
+@main.command()
+@click.argument("lesson", nargs=-1)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Take them from the run of this results.json.  [default: build/baseline/results.json in the course]",
+)
+def figures(lesson: tuple[str, ...], source: Path | None) -> None:
+    """Store the headline figures of a run at `full` in notebooks/figures/, for `lab.at_full`.
+
+    They are taken from the notebook that ran at the first seed. Figures that are stored and no longer shown go.
+
+    \b
+    Example: labkit figures 01 --from build/full/results.json
+    """
+    from labkit.course.results import read_results
+
+    source = source or course_root() / "build" / "baseline" / "results.json"
+    _store_figures(read_results(source), source.parent, lesson)
 
 
 @main.command()
@@ -316,6 +342,16 @@ def _whole(results: Results) -> Results:
     _echo_all(failed)
     _exit_if(bool(failed))
     return results
+
+
+def _store_figures(results: Results, folder: Path, lesson: Sequence[str]) -> None:
+    from labkit.course.headlines import store_headlines
+
+    stored = store_headlines(results, folder, select(lesson))
+    for path in stored:
+        click.echo(f"Figure: {_short(path)}")
+    if not stored:
+        click.echo("No lesson of this run shows a headline figure.")
 
 
 def _echo(text: str) -> None:

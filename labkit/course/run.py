@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.course.beside import put_beside, shown_by
 from labkit.course.files import writing
 from labkit.course.job import Watch, as_run, failure, run_job
 from labkit.course.lessons import CourseError, Lesson
@@ -51,6 +52,7 @@ def run_lessons(
         return gather(profile, seeds_of, ((job.lesson, run) for job, run in done.items()), parameters)
 
     with _claimed(out):
+        put_beside(shown_by(lessons), out)
         journal = Journal(out, gathered())
         pool = executor or ThreadPoolExecutor(jobs)
         stop = threading.Event()
