@@ -107,13 +107,12 @@ def _about(figure: Mapping[str, Any], run: Run, png: bytes) -> dict[str, Any]:
 
 def _write(folder: Path, figures: Mapping[str, tuple[bytes, dict[str, Any]]]) -> list[Path]:
     with writing(folder, ""):
-        folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.json"):
             if old.stem not in figures:
                 old.with_suffix(".png").unlink(missing_ok=True)
                 old.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        if figures:
+            folder.mkdir(parents=True, exist_ok=True)
     for name, (png, about) in figures.items():
         write_bytes(folder / f"{name}.png", png, otherwise="")
         write_json(folder / f"{name}.json", about)

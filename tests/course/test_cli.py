@@ -353,7 +353,7 @@ def test_list_shows_every_lesson(course: Course) -> None:
     assert [line.split()[0] for line in lines[2:]] == ["01_one", "02_two"]
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("build",), ("list",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("figures",), ("build",), ("list",)])
 def test_every_help_has_an_example_that_can_be_typed(command: tuple[str, ...]) -> None:
     text = labkit(*command, "--help").stdout
     (example,) = [line for line in text.splitlines() if line.strip().startswith("Example: labkit ")]

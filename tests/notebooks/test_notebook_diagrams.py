@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from diagrams import BYTES, flaws
+from diagram_rules import BYTES, flaws
 from nbformat import NotebookNode
 
 from labkit.course.lessons import Lesson, course_root, figures_folder, load_lessons
