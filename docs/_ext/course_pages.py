@@ -19,6 +19,7 @@ import labkit.papers
 from labkit import PROFILES
 from labkit.baselines import spread
 from labkit.course.baselines import baseline_path, load_baseline
+from labkit.course.beside import put_beside, shown_by
 from labkit.course.evidence import evidence
 from labkit.course.lessons import Lesson, course_root, load_lessons, notebook_path, readme_table
 from labkit.evidence.claims import Claim, Finding
@@ -30,9 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 def place_notebooks(lessons: Sequence[Lesson], folder: Path) -> list[Lesson]:
-    """Copy the stored notebooks into `folder` and nothing else, and return the lessons that have none yet.
+    """Copy the stored notebooks into `folder`, with what they show from beside themselves; nothing else stays there.
 
-    Sphinx reads only what lies below its own folder. Their place is taken by a page that says so.
+    Returns the lessons that have no notebook yet; their place is taken by a page that says so. Sphinx reads only what
+    lies below its own folder.
     """
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.ipynb"):
@@ -43,6 +45,11 @@ def place_notebooks(lessons: Sequence[Lesson], folder: Path) -> list[Lesson]:
         content = stored.read_bytes() if stored.exists() else _stand_in(lesson)
         if not copy.exists() or copy.read_bytes() != content:  # an unchanged page is not read again
             copy.write_bytes(content)
+    shown = shown_by(lessons)
+    for path in folder.glob("figures/**/*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in shown:
+            path.unlink()
+    put_beside(shown, folder)
     return [lesson for lesson in lessons if not notebook_path(lesson).exists()]
 
 

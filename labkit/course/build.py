@@ -107,7 +107,7 @@ def _take_outputs(notebook: NotebookNode, executed: NotebookNode) -> None:
     for cell, ran in zip(_code(notebook), _code(executed), strict=True):
         cell.execution_count = ran.execution_count
         cell.outputs = _stable(ran.outputs)
-        if alt := " ".join(record["alt"] for record in _records(cell) if record["kind"] == "figure"):
+        if alt := " ".join(filter(None, (_alt(output) for output in ran.outputs))):
             # The one place where myst-nb looks for it.
             mystnb = cell.metadata.get("mystnb", {})
             cell.metadata["mystnb"] = {**mystnb, "image": {**mystnb.get("image", {}), "alt": alt}}
@@ -183,6 +183,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _records(cell: NotebookNode) -> list[NotebookNode]:
     return [output.data[RECORD_MIME] for output in cell.outputs if RECORD_MIME in output.get("data", {})]
+
+
+def _alt(output: NotebookNode) -> str:
+    """What is said in place of a picture, be it of this run or stored; "" for what is none."""
+    of_this_run = output.get("data", {}).get(RECORD_MIME, {})
+    stored = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+    return of_this_run["alt"] if of_this_run.get("kind") == "figure" else stored
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:

@@ -1,4 +1,4 @@
-"""The command line: `labkit run`, `verify`, `baseline`, `evidence`, `build`, `update`, `reset`, `list` and `progress`.
+"""The command line: `labkit run`, `verify`, `baseline`, `evidence`, `figures`, `build`, `update`, and more.
 
 What a command needs is imported by the command, so that ``labkit --help`` is quick.
 """
@@ -161,7 +161,8 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
 
     At `quick` they run a second time under lower caps of the instruction set, as another kind of machine would compute
     them; only x86-64 has such caps. Lessons that are not named keep what was stored, as do with --from those that its
-    results do not hold completely; they are named, and the exit code is 1.
+    results do not hold completely; they are named, and the exit code is 1. At `full` the headline figures of the first
+    seed are stored as well, as `labkit figures` does.
 
     \b
     Example: labkit baseline 01 --profile quick --seeds 0-7 --jobs 2
@@ -193,6 +194,30 @@ def baseline(source: Path | None, elsewhere: Path | None, out: Path | None, prof
         with environment(ELSEWHERE):
             there = _whole(run_and_tell(out / "elsewhere", profile, **options))
     click.echo(f"Baseline: {_short(save_baseline(derive(here, there)))}")
+    if here["profile"] == "full":
+        _store_figures(here, out, ())
+
+
+@main.command()
+@click.argument("lesson", nargs=-1)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Take them from the run of this results.json.  [default: build/baseline/results.json in the course]",
+)
+def figures(lesson: tuple[str, ...], source: Path | None) -> None:
+    """Store the headline figures of a run at `full` in notebooks/figures/, for `lab.at_full`.
+
+    They are taken from the notebook that ran at the first seed. Figures that are stored and no longer shown go.
+
+    \b
+    Example: labkit figures 01 --from build/full/results.json
+    """
+    from labkit.course.results import read_results
+
+    source = source or course_root() / "build" / "baseline" / "results.json"
+    _store_figures(read_results(source), source.parent, lesson)
 
 
 @main.command()
@@ -350,6 +375,8 @@ def _baseline_from(source: Path, elsewhere: Path | None) -> None:
     if not derived["lessons"]:
         raise CourseError(" ".join(left_out) or f"{source} holds no runs: run `labkit run` again.")
     click.echo(f"Baseline: {_short(save_baseline(derived))}\nDerived: {', '.join(derived['lessons'])}")
+    if here["profile"] == "full":
+        _store_figures(here, source.parent, tuple(derived["lessons"]))
     _echo_all([f"left out: {sentence}" for sentence in left_out])
     _exit_if(bool(left_out))
 
@@ -363,6 +390,16 @@ def _whole(results: Results) -> Results:
     _echo_all(failed)
     _exit_if(bool(failed))
     return results
+
+
+def _store_figures(results: Results, folder: Path, lesson: Sequence[str]) -> None:
+    from labkit.course.headlines import store_headlines
+
+    stored = store_headlines(results, folder, select(lesson))
+    for path in stored:
+        click.echo(f"Figure: {_short(path)}")
+    if not stored:
+        click.echo("No lesson of this run shows a headline figure.")
 
 
 def _echo(text: str) -> None:

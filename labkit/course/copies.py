@@ -13,12 +13,10 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from labkit.course.beside import files_beside
 from labkit.course.editions import with_ids
 from labkit.course.files import write_text, writing
 from labkit.course.lessons import CourseError, Lesson, course_root, notebook_path
-
-# Where a Markdown cell refers to a file beside the lesson: not to a place within it, above it, or on the network.
-_BESIDE = re.compile(r"""(?:\]\(|\b(?:src|href)=["'])(?![a-z]+:|[/#]|\.\.)([^)"'#?\s]+)""")
 
 
 class Unreadable(CourseError):
@@ -106,12 +104,8 @@ def bring_files(lesson: Lesson, edition: NotebookNode) -> None:
 
     Not links: JupyterLab serves no file outside of the folder that it was opened on.
     """
-    here, there = work_folder(lesson.root), notebook_path(lesson).parent
-    text = "\n".join(cell.source for cell in edition.cells if cell.cell_type == "markdown")
-    for target in sorted(set(_BESIDE.findall(text))):
-        mine, theirs = here / target, there / target
-        if target.endswith(".ipynb") or ".." in theirs.parts or not theirs.is_file():
-            continue
+    for target, theirs in files_beside(notebook_path(lesson).parent, edition.cells).items():
+        mine = work_folder(lesson.root) / target
         with writing(mine.parent, ""):
             content = theirs.read_bytes()
             if mine.exists() and mine.read_bytes() != content:

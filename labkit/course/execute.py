@@ -158,7 +158,7 @@ class _Files:
 
     @staticmethod
     def write(text: str, path: str) -> None:
-        replace(Path(path), text, unfinished(Path(path)), sync=False)
+        replace(Path(path), text.encode(), unfinished(Path(path)), sync=False)
 
     @staticmethod
     def pretty_path(path: str) -> str:

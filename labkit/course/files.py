@@ -25,11 +25,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str, otherwise: str = ELSEWHERE) -> None:
     """Like write_json, for text."""
+    write_bytes(path, text.encode(), otherwise)
+
+
+def write_bytes(path: Path, content: bytes, otherwise: str = ELSEWHERE) -> None:
+    """Like write_json, for anything."""
     with writing(path.parent, otherwise):
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         os.chmod(beside, 0o644)  # mkstemp makes it the user's alone
-        replace(path, text, Path(beside))
+        replace(path, content, Path(beside))
 
 
 def unfinished(path: Path) -> Path:
@@ -37,14 +42,14 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def replace(path: Path, text: str, beside: Path, sync: bool = True) -> None:
-    """Write the text to `beside`, of which nothing is left, and rename that. Raises OSError.
+def replace(path: Path, content: bytes, beside: Path, sync: bool = True) -> None:
+    """Write the content to `beside`, of which nothing is left, and rename that. Raises OSError.
 
     `sync` has it on the disk before, for what must outlive a power cut.
     """
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(content)
             file.flush()
             if sync:
                 os.fsync(file.fileno())

@@ -131,6 +131,11 @@ def stated_minutes(lesson: Lesson) -> str:
     return f"{lesson.minutes} + {lesson.further}" if lesson.further else str(lesson.minutes)
 
 
+def figures_folder(lesson: Lesson) -> Path:
+    """Where its diagrams lie, and the headline figures of its run at `full`."""
+    return _notebooks(lesson) / "figures" / lesson.name
+
+
 def readme_table(lessons: Sequence[Lesson], link: str = "notebooks/{name}.ipynb") -> str:
     """The Markdown table of the lessons in README.md; ``link`` is where a lesson's title leads, from that page."""
     head = ["lesson", "you learn", "paper", "minutes", "level", "data"]

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from labkit.course.lessons import CourseError
@@ -21,10 +22,13 @@ FINGERPRINT = "labkit_cells"
 """Where the metadata of an executed notebook keep its fingerprint."""
 
 
-def check_output_folder(out: Path, executed: Iterable[Path], read: Sequence[Path]) -> None:
+def check_output_folder(
+    out: Path, executed: Iterable[Path], read: Sequence[Path], beside: Mapping[str, Path] = MappingProxyType({})
+) -> None:
     """Raise CourseError if a run into `out` would write over anything but what a run has left there.
 
-    `executed` are the notebooks that the run is to write, `read` those that it reads. Nothing is touched.
+    `executed` are the notebooks that the run is to write, `read` those that it reads, `beside` the files that it copies
+    to places in `out`. Nothing is touched.
     """
     if os.path.lexists(out / "lessons.toml"):
         raise CourseError(f"{out} holds the lessons that are to run: choose another folder with --out.")
@@ -35,6 +39,8 @@ def check_output_folder(out: Path, executed: Iterable[Path], read: Sequence[Path
             raise CourseError(f"{path} is the lesson that is to run: choose another folder with --out.")
         ours[path] = _is_executed
         ours[path.with_suffix("")] = lambda folder: _is_own_folder(folder) or _is(results, _is_results)
+    for target, file in beside.items():
+        ours[out / target] = lambda copy, file=file: _same_content(copy, file) or _is(results, _is_results)
     for path, test in ours.items():
         if os.path.lexists(path) and not _is(path, test):
             raise CourseError(
@@ -51,6 +57,10 @@ def fingerprint(cells: Sequence[Mapping[str, Any]]) -> str:
 
 def _same(path: Path, other: Path) -> bool:
     return path.exists() and other.exists() and path.samefile(other)
+
+
+def _same_content(path: Path, other: Path) -> bool:
+    return path.read_bytes() == other.read_bytes()
 
 
 def _is(path: Path, test: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import PROFILES
+from labkit.course.beside import shown_by
 from labkit.course.lessons import CourseError, Lesson, notebook_path
 from labkit.course.ours import check_output_folder
 from labkit.course.records import RecordError, cell_name, first_lines, read_cells
@@ -76,7 +77,8 @@ def plan(
         for lesson in lessons
         for seed in seeds
     ]
-    check_output_folder(out, [job.executed for job in jobs], [notebook_path(lesson) for lesson in lessons])
+    read = [notebook_path(lesson) for lesson in lessons]
+    check_output_folder(out, [job.executed for job in jobs], read, shown_by(lessons))
     return jobs
 
 

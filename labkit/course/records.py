@@ -22,7 +22,7 @@ _FIELDS = {  # what is kept of each kind of record; the schema says what it must
     "metric": ("value", "unit"),
     "claim": ("text", "holds", "evidence", "source", "reason"),
     "exercise": ("outcome", "checks", "passed", "mistake"),
-    "figure": ("alt",),
+    "figure": ("alt", "headline", "data", "files"),
 }
 
 
@@ -45,8 +45,8 @@ def read_records(notebook: Path) -> dict[str, Any]:
     """Everything recorded in an executed notebook.
 
     Returns {session: dict or None, config: dict, metrics: {name: {value, unit}}, claims: [dict], exercises:
-    {name: dict}, figures: [{alt, png}], cell_seconds: [float or None]}; png is base64 text, or None. A cell without
-    seconds holds no code, or was not reached.
+    {name: dict}, figures: [{alt, png}], cell_seconds: [float or None]}; png is base64 text, or None, and a headline
+    figure has headline, data and files as well. A cell without seconds holds no code, or was not reached.
 
     Raises RecordError when the notebook cannot be read or a record in it is malformed.
     """
@@ -128,7 +128,7 @@ def _add(records: dict[str, Any], payload: Any, data: Mapping[str, Any]) -> None
     except ValueError as error:
         label = f"a {kind}" if name is None else f"the {kind} {name!r}"
         raise ValueError(f"{label} that is malformed: {str(error).removeprefix('data.')}") from error
-    kept = {key: payload[key] for key in _FIELDS[kind]}
+    kept = {key: payload[key] for key in _FIELDS[kind] if key in payload}
     match kind:
         case "session":
             records["session"] = kept

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.course.beside import put_beside, shown_by
 from labkit.course.files import writing
 from labkit.course.job import Watch, as_run, failure, run_job
 from labkit.course.kernel import remove_abandoned
@@ -53,6 +54,7 @@ def run_lessons(
 
     remove_abandoned()
     with _claimed(out):
+        put_beside(shown_by(lessons), out)
         journal = Journal(out, gathered())
         pool = executor or ThreadPoolExecutor(jobs)
         stop = threading.Event()

@@ -46,6 +46,7 @@ from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, deci
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
 from labkit.data.smallnorb import NorbSplit, ViewpointSplit, viewpoint_split
 from labkit.data.windows import Windows, cut_windows, shared_samples, split_at_random, split_by_load, split_by_time
+from labkit.provenance import note_data
 
 __all__ = [
     "CONDITIONS",
@@ -127,4 +128,6 @@ def load(name: str, *, profile: str = "quick") -> Dataset | Table | Photographs 
         raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(sorted(LOADERS))}.")
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
-    return LOADERS[name](profile)
+    found = LOADERS[name](profile)
+    note_data(name, found.source)
+    return found

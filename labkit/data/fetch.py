@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from labkit.flags import is_on
+from labkit.provenance import note_file
 
 TIMEOUT = (10, 30)  # seconds to connect, seconds between two pieces
 PATIENCE, LEAST = 60, 60_000  # 1 kB/s: a modem of 1995 was faster
@@ -55,6 +56,7 @@ def fetch(
     the file there is damaged that is an error, not a reason to look further. A damaged file in the cache is downloaded
     again. `label` stands beside the progress bar, in place of the file's name. Raises DataError.
     """
+    note_file(relative_path, sha256)
     wanted = (Known(relative_path, sha256, bytes), *also)
     data, cache = data_folder(), cache_folder()
     if data and (found := _first(data, wanted)):

@@ -30,6 +30,7 @@ import torch
 from IPython.display import Code, display
 
 import labkit
+from labkit import headlines, provenance
 from labkit.caps import instruction_set, too_late
 from labkit.checks import preview
 from labkit.checks.exercise import Exercise, Failure, check, solution
@@ -64,6 +65,7 @@ class Lab:
         self.metrics: dict[str, float] = {}
         self.claims: dict[str, dict[str, Any]] = {}
         self.exercises = _exercises(lesson)
+        self._headlines: set[str] = set()
         self._shown_hints: dict[str, int] = {}
         self._questions: dict[str, Question] = {}
         self._failures: dict[str, Failure | None] = {}  # what the last check of each exercise found first
@@ -211,17 +213,51 @@ class Lab:
             table = claims.table(self.claims.values(), self.lesson, self.profile)
         display({"text/markdown": table, "text/plain": table}, raw=True)
 
-    def show(self, figure: Any, *, alt: str) -> None:
-        """Display a matplotlib figure with its alternative text, and close it. Raises ValueError for an empty alt."""
+    def show(self, figure: Any, *, alt: str, headline: str | None = None) -> None:
+        """Display a matplotlib figure with its alternative text, and close it.
+
+        A `headline`, a name such as "roc-by-digit", marks one of the few figures of a lesson that are stored from a run
+        at `full`, for `at_full`. Raises ValueError for an empty alt, for a name with other characters, and, in a batch
+        run, where no cell is run again, for a name that a figure of this lesson has already.
+        """
         from labkit.lab.figures import as_png  # matplotlib is imported when there is a figure
 
         if not alt.strip():
             raise ValueError("a figure needs alt text: say in a sentence or two what it shows")
+        fields: dict[str, Any] = {"alt": alt}
+        if headline is not None:
+            headlines.check_name(headline)
+            if headline in self._headlines and nobody_watches():
+                raise ValueError(f"two figures of this lesson have the headline {headline!r}: each needs its own")
+            self._headlines.add(headline)
+            fields |= {"headline": headline, "data": dict(provenance.SOURCES), "files": dict(provenance.FILES)}
         png = base64.b64encode(as_png(figure)).decode()
-        self._display("figure", {"alt": alt}, text=f"Figure: {alt}", png=png)
-        # JupyterLab drops an image's alt text: there, its reader finds it below the figure.
-        words = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
-        display({"text/markdown": words, "text/plain": alt}, raw=True)
+        self._display("figure", fields, text=f"Figure: {alt}", png=png)
+        _in_words(alt)
+
+    def at_full(self, headline: str) -> None:
+        """At `quick`: show the figure of that name as it came out at `full`, with its alt text and what it shows.
+
+        One sentence says so where none is stored, and at the other profiles, where the figure above is the large one.
+        """
+        if self.profile != "quick":
+            _say(f"This run is at {self.profile!r}: the figure above is the large one.")
+            return
+        try:
+            stored = headlines.load(self.lesson, headline)
+        except ValueError as problem:
+            _say(str(problem))
+            return
+        if stored is None:
+            run = f"`labkit run {self.lesson[:2]} --profile full --out build/full`"
+            then = f"`labkit figures {self.lesson[:2]} --from build/full/results.json`"
+            _say(f"No figure {headline!r} of a run at `full` is stored: make it with {run} and {then}.")
+            return
+        alt, png = stored.about["alt"], base64.b64encode(stored.png).decode()
+        # No record: what it shows was not measured in this run.
+        data, metadata = {"text/plain": f"Figure at full: {alt}", "image/png": png}, {"image/png": {"alt": alt}}
+        display(data, raw=True, metadata=metadata)
+        _in_words(alt, stored.caption)
 
     # ---- predictions ------------------------------------------------------------------------------------------------
 
@@ -436,6 +472,13 @@ def _exercises(lesson: str) -> dict[str, Exercise]:
     if not paper or importlib.util.find_spec(module) is None:
         raise ValueError(f"unknown lesson {lesson!r}: `labkit list` shows the lessons")
     return {exercise.name: exercise for exercise in importlib.import_module(module).EXERCISES}
+
+
+def _in_words(alt: str, caption: str = "") -> None:
+    """What a figure shows, for JupyterLab, which drops an image's alt text; above it the caption."""
+    words = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
+    said = {"text/markdown": f"{caption}\n\n{words}", "text/plain": f"{caption}\n{alt}"}
+    display({mime: text.strip() for mime, text in said.items()}, raw=True)
 
 
 def _say(text: str) -> None:

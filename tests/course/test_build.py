@@ -215,6 +215,12 @@ def test_two_figures_of_a_cell_share_its_one_alt_text(showing):
     assert cell.metadata["mystnb"]["image"]["alt"] == "A dot. A line."
 
 
+def test_a_stored_figure_has_its_alt_text_there_as_well(showing):
+    stored = display_of(**{"image/png": "iVBORw0KGgo="})
+    stored["metadata"] = {"image/png": {"alt": "A curve."}}
+    assert showing(stored).metadata["mystnb"]["image"]["alt"] == "A curve."
+
+
 # --- without executing ------------------------------------------------------------------------------------------------
 
 

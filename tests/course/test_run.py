@@ -209,6 +209,27 @@ def test_the_longest_lessons_begin_first_and_the_results_keep_the_order_of_the_c
     assert list(results["lessons"]) == ["01_short", "02_long", "03_unknown"]
 
 
+def test_what_a_lesson_shows_from_beside_itself_lies_beside_the_executed_notebook_too(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.course.run.run_job", lambda job, *_: as_run(job, None))
+    lesson = course.add("one")
+    notebook, way = course.root / "notebooks" / "01_one.ipynb", Path("figures", "01_one", "way.svg")
+    cells = json.loads(notebook.read_text())
+    cells["cells"].append({"cell_type": "markdown", "metadata": {}, "source": f"![A way]({way}) ![No](no.svg)"})
+    notebook.write_text(json.dumps(cells))
+    (course.root / "notebooks" / way).parent.mkdir(parents=True)
+    for picture in ("<svg/>", "<svg>new</svg>"):
+        (course.root / "notebooks" / way).write_text(picture)
+        run_lessons([lesson], out=tmp_path / "out")
+        assert (tmp_path / "out" / way).read_text() == picture
+    (tmp_path / "out" / "results.json").unlink()
+    (tmp_path / "out" / way).write_text("somebody's own")
+    with pytest.raises(CourseError, match=r"way\.svg is not as a run of labkit left it"):
+        run_lessons([lesson], out=tmp_path / "out")
+    assert (tmp_path / "out" / way).read_text() == "somebody's own"
+
+
 # ---- several seeds ---------------------------------------------------------------------------------------------------
 
 

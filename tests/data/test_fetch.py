@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pooch
 import pytest
 
+from labkit import provenance
 from labkit.data import DataError, fetch
 from labkit.data.fetch import Known, at_hand
 
@@ -64,6 +65,14 @@ def nobody() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/file"
+
+
+def test_a_file_that_was_asked_for_is_noted_with_the_sum_that_it_was_checked_by(data, cache, monkeypatch) -> None:
+    noted: dict[str, str] = {}
+    monkeypatch.setattr(provenance, "FILES", noted)
+    put(data, CONTENT)
+    get()
+    assert noted == {NAME: hashlib.sha256(CONTENT).hexdigest()}
 
 
 def test_a_file_in_labkit_data_is_used_where_it_lies(data, cache) -> None:

