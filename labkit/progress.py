@@ -5,9 +5,10 @@
             "solution": false, "level": "core"}},
         "predictions": {"who-wins": {"guess": "the AE", "value": "the VAE", "right": false}}}}}
 
-`latest` is the outcome of the last check; `solved` stays true once one was "correct". `seconds` adds up the time
-between two events, checks or hints or guesses, that are at most IDLE apart. With LABKIT_BATCH (nobody watches) the file
-is neither read nor written. Lessons and `labkit progress` read it here.
+`latest` is the outcome of the last check; `solved` stays true once one was "correct". A prediction whose `guess` is
+null was measured before there was one, and a guess with a `value` whose `right` is null came too late to count.
+`seconds` adds up the time between two events, checks or hints or guesses, that are at most IDLE apart. With
+LABKIT_BATCH (nobody watches) the file is neither read nor written. Lessons and `labkit progress` read it here.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Row:
     exercise: str
     latest: str = "not attempted"  # outcome of the last check
     solved: bool = False  # it was correct at least once
-    attempts: int = 0  # checks of something other than the stub
+    attempts: int = 0  # checks of something other than the stub, or than an answer that was right at the last check
     hints: int = 0  # the most explicit hint that was asked for, 0 to 3
     solution: bool = False  # it was looked at
     level: str = "core"
@@ -74,9 +75,14 @@ class Row:
 class Guess:
     """A prediction: what the learner said and, once it was measured, what came out."""
 
-    guess: str | float
+    guess: str | float | None  # None: it was measured first
     value: str | float | None = None
-    right: bool | None = None
+    right: bool | None = None  # None: not measured yet, or too late to count
+
+    @property
+    def late(self) -> bool:
+        """Whether what came out was on the screen before the guess."""
+        return self.guess is not None and self.value is not None and self.right is None
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,9 @@ class Progress:
         """Store the outcome of a check."""
 
         def change(entry: dict) -> None:
+            still_right = outcome == entry["latest"] == "correct"  # as when the whole notebook is run again
+            entry["attempts"] += outcome != "not attempted" and not still_right
             entry.update(latest=outcome, solved=entry["solved"] or outcome == "correct", level=level)
-            entry["attempts"] += outcome != "not attempted"
 
         return self._change_exercise(lesson, exercise, change)
 
@@ -116,21 +123,28 @@ class Progress:
         """Store that the solution was shown."""
         return self._change_exercise(lesson, exercise, lambda entry: entry.update(solution=True))
 
-    def note_guess(self, lesson: str, name: str, guess: str | float) -> str | None:
-        """Store a prediction, unless what was measured has been shown already: the guess before it counts."""
+    def note_guess(self, lesson: str, name: str, guess: str | float, *, anew: bool = False) -> str | None:
+        """Store a prediction. One that has been set beside what came out stays; without one, this comes too late.
+
+        `anew`: forget what is stored, for it belongs to another question.
+        """
 
         def change(stored: dict) -> None:
-            if stored["predictions"].get(name, {}).get("value") is None:
-                stored["predictions"][name] = {"guess": guess, "value": None, "right": None}
+            known = {} if anew else stored["predictions"].get(name, {})
+            if known.get("right") is None:
+                stored["predictions"][name] = {"guess": guess, "value": known.get("value"), "right": None}
 
         return self._change(lesson, change)
 
-    def note_measured(self, lesson: str, name: str, value: str | float, right: bool) -> str | None:
-        """Store what came out, beside a guess that was made."""
+    def note_measured(self, lesson: str, name: str, value: str | float, right: bool | None) -> str | None:
+        """Store what came out, and whether the stored guess was right: None if there is none for this question."""
 
         def change(stored: dict) -> None:
-            if name in stored["predictions"]:
-                stored["predictions"][name].update(value=value, right=right)
+            known = stored["predictions"].get(name)
+            if known is None or right is None:
+                stored["predictions"][name] = {"guess": None, "value": value, "right": None}
+            else:
+                known.update(value=value, right=None if Guess(**known).late else right)
 
         return self._change(lesson, change)
 

@@ -58,13 +58,36 @@ def test_hints_and_a_look_at_the_solution_are_kept(path) -> None:
 
 def test_a_guess_can_change_until_it_was_measured(path) -> None:
     book = Progress(path)
-    book.note_measured("01", "who", "VAE", True)  # nothing was guessed
     for guess in ("AE", "VAE"):
         book.note_guess("01", "who", guess)
     assert book.standing("01", []).guesses == {"who": Guess("VAE")}
     book.note_measured("01", "who", "AE", False)
     book.note_guess("01", "who", "AE")
     assert book.standing("01", []).guesses == {"who": Guess("VAE", "AE", False)}
+    assert not book.standing("01", []).guesses["who"].late
+
+
+def test_a_guess_at_what_was_measured_first_never_counts(path) -> None:
+    book = Progress(path)
+    book.note_measured("01", "who", "VAE", None)
+    book.note_guess("01", "who", "VAE")
+    book.note_measured("01", "who", "VAE", True)
+    assert book.standing("01", []).guesses == {"who": Guess("VAE", "VAE", None)}
+    assert book.standing("01", []).guesses["who"].late
+
+
+def test_another_question_begins_anew(path) -> None:
+    book = Progress(path)
+    book.note_guess("01", "who", "AE")
+    book.note_measured("01", "who", "AE", True)
+    book.note_guess("01", "who", "DAE", anew=True)
+    assert book.standing("01", []).guesses == {"who": Guess("DAE")}
+
+
+def test_a_right_answer_checked_again_is_no_attempt(path) -> None:
+    for outcome in ("not yet", "correct", "correct", "not yet", "correct"):
+        Progress(path).note("01", "kl", outcome)
+    assert rows(path, "kl") == [Row("kl", "correct", True, attempts=4)]
 
 
 def test_time_between_two_events_counts_unless_the_learner_was_away(path) -> None:

@@ -59,50 +59,77 @@ class Question:
         return number
 
 
-def answer_box(question: Question, guess: Guess | None, keep: Callable[[Guess], str | None]) -> ipywidgets.Widget:
-    """Where the learner answers, by mouse or keyboard; `keep` stores a guess, and says what was in the way."""
-    note = ipywidgets.HTML(_kept(question, guess))
+def answer_box(question: Question, guess: Guess | None, note: str, keep: Callable[[Guess], str]) -> ipywidgets.Widget:
+    """Where the learner answers, by mouse or keyboard, with a `note` below; `keep` stores a guess and says so."""
+    below = ipywidgets.HTML(html.escape(note))
 
     def store(value: Guess) -> None:
-        problem = keep(value)
-        note.value = problem or _kept(question, value)
+        below.value = html.escape(keep(value))
 
     if question.choices is not None:
-        field = ipywidgets.RadioButtons(
-            options=question.choices, value=guess, layout=ipywidgets.Layout(width="max-content", max_width="100%")
-        )
-        field.observe(lambda change: store(change["new"]), names="value")
-    else:
-        field = ipywidgets.Text(
-            value="" if guess is None else f"{guess:g}",
-            placeholder="your guess, then Enter",
-            description=question.number or "number",
-            continuous_update=False,  # kept at Enter, or when the field is left
-        )
+        return ipywidgets.VBox([_choice(question.choices, guess, store), below])
+    field = ipywidgets.Text(
+        value="" if guess is None else f"{guess:g}",
+        placeholder="your guess, then Enter",
+        description=question.number or "number",
+        continuous_update=False,  # kept at Enter, or when the field is left
+    )
 
-        def read(change: dict) -> None:
-            try:
-                number = float(change["new"].replace(",", "."))
-            except ValueError:
-                number = math.nan
-            if math.isfinite(number):
-                store(number)
-            else:
-                note.value = "Write a number, such as 2.5."
+    def read(change: dict) -> None:
+        try:
+            number = float(change["new"].replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            store(number)
+        else:
+            below.value = "Write a number, such as 2.5."
 
-        field.observe(read, names="value")
-    return ipywidgets.VBox([field, note])
+    field.observe(read, names="value")
+    return ipywidgets.VBox([field, below])
 
 
-def measured(question: Question, guess: Guess | None, value: Guess, within: float) -> str:
+def _choice(choices: tuple[str, ...], guess: Guess | None, store: Callable[[Guess], None]) -> ipywidgets.Widget:
+    """A button for each choice: among radio buttons one moves with the arrow keys, and JupyterLab takes these."""
+    layout = ipywidgets.Layout(width="max-content", max_width="100%")
+    buttons = {choice: ipywidgets.Button(layout=layout) for choice in choices}
+
+    def mark(chosen: Guess | None) -> None:
+        for choice, button in buttons.items():
+            button.description = f"{'●' if choice == chosen else '○'} {choice}"
+            button.tooltip = "your guess" if choice == chosen else ""  # in words, for a screen reader
+
+    def choose(choice: str) -> None:
+        mark(choice)
+        store(choice)
+
+    for choice, button in buttons.items():
+        button.on_click(lambda _, choice=choice: choose(choice))
+    mark(guess)
+    return ipywidgets.VBox(list(buttons.values()))
+
+
+def kept(question: Question, guess: Guess | None, *, late: bool) -> str:
+    """What stands below the box: the guess that is kept, and whether it was `late`, after what was measured."""
+    if guess is None:
+        return "It was measured already: a guess is kept, and does not count." if late else ""
+    return f"Kept: {question.shown(guess)}{', after it was measured: it does not count' if late else ''}."
+
+
+def settled(question: Question, guess: Guess | None, *, late: bool) -> str:
+    """What takes the place of the box when it was measured."""
+    if guess is None:
+        return "Nothing was guessed before it was measured."
+    return f"You said {question.shown(guess)}, {'after' if late else 'before'} it was measured."
+
+
+def measured(question: Question, guess: Guess | None, value: Guess, within: float, *, late: bool) -> str:
     """The sentence after the experiment: what came out and, where there is one, the guess beside it."""
     said = f"**Measured:** {question.shown(value)}"
     if guess is None:
         return f"{said} · {question.text}"
+    if late:
+        return f"{said} · **you said** {question.shown(guess)}, after it was measured · {question.text}"
     right = question.is_right(guess, value, within)
-    rule = "" if question.choices is not None else f" (within {within:.0%} counts)"
+    rule = f" (within {within:.0%} counts)" if question.number is not None and value else ""
     return f"{said} · **you said** {question.shown(guess)}: {'right' if right else 'not so'}{rule} · {question.text}"
-
-
-def _kept(question: Question, guess: Guess | None) -> str:
-    return "" if guess is None else f"Kept: {html.escape(question.shown(guess))}."

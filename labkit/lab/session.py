@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 import threadpoolctl
 import torch
-from IPython.display import Code, display
+from IPython.display import Code, DisplayHandle, display
 
 import labkit
 from labkit import headlines, provenance
@@ -39,7 +39,8 @@ from labkit.evidence import words
 from labkit.evidence.claims import Claim, Finding, find, read_claims, stored_runs, unknown_metrics
 from labkit.lab import claims, nobody_watches
 from labkit.lab.optimizers import leave_out_compiler
-from labkit.lab.predictions import Question, answer_box, measured
+from labkit.lab.predictions import Question, answer_box, kept, measured, settled
+from labkit.lab.prose import prose
 from labkit.lab.speed import keep_freed_memory
 from labkit.progress import Guess, Progress
 
@@ -68,6 +69,7 @@ class Lab:
         self._headlines: set[str] = set()
         self._shown_hints: dict[str, int] = {}
         self._questions: dict[str, Question] = {}
+        self._boxes: dict[str, DisplayHandle] = {}  # of the questions that can be answered now
         self._failures: dict[str, Failure | None] = {}  # what the last check of each exercise found first
         self._config = ""
         self._progress = Progress()
@@ -266,7 +268,8 @@ class Lab:
     ) -> None:
         """Ask for a guess before an experiment: one of `choices`, or a number of the unit `number` ("" for none).
 
-        It is kept across sessions, and shown again by `reveal`. In a batch run the question alone is shown.
+        It is kept across sessions, and shown again by `reveal`. Once that has shown what came out, a first guess is
+        kept as one that comes too late. In a batch run the question alone is shown.
         """
         asked = Question(question, None if choices is None else tuple(choices), number)
         self._questions[name] = asked
@@ -275,14 +278,20 @@ class Lab:
         if nobody_watches():
             return
         stored = self._guess(name)
-        if stored is not None and stored.value is not None:
-            _say(f"You said {asked.shown(stored.guess)}, before it was measured.")
+        if stored.guess is not None and stored.value is not None:
+            _say(settled(asked, stored.guess, late=stored.late))
             return
 
-        def keep(guess: str | float) -> str | None:
-            return self._progress.note_guess(self.lesson, name, guess)
+        def keep(guess: str | float) -> str:
+            before = self._guess(name)
+            problem = self._progress.note_guess(self.lesson, name, guess, anew=before == Guess(None))
+            after = self._guess(name)
+            return problem or kept(asked, after.guess, late=after.late)
 
-        display(answer_box(asked, None if stored is None else stored.guess, keep))
+        note = kept(asked, stored.guess, late=stored.value is not None)
+        handle = display(answer_box(asked, stored.guess, note, keep), display_id=True)
+        if handle is not None:  # there is a kernel
+            self._boxes[name] = handle
 
     def reveal(self, name: str, value: str | float, *, within: float = 0.25) -> None:
         """Put what was measured beside the learner's guess; a number at most `within` of it off counts as right.
@@ -293,21 +302,22 @@ class Lab:
             raise KeyError(f"{name!r} was not asked: run the cell with lab.predict({name!r}, ...) first")
         asked = self._questions[name]
         value = asked.checked(value)
-        stored = self._guess(name)
-        guess = None if stored is None else stored.guess
-        if guess is not None:
-            self._progress.note_measured(self.lesson, name, value, asked.is_right(guess, value, within))
-        said = measured(asked, guess, value, within)
+        guess = self._guess(name).guess
+        right = None if guess is None else asked.is_right(guess, value, within)
+        self._progress.note_measured(self.lesson, name, value, right)
+        late = self._guess(name).late
+        if name in self._boxes:  # a widget would be an error message in the saved notebook, once its kernel is gone
+            self._boxes.pop(name).update(prose(settled(asked, guess, late=late)), raw=True)
+        said = measured(asked, guess, value, within, late=late)
         display({"text/markdown": said, "text/plain": said}, raw=True)
 
-    def _guess(self, name: str) -> Guess | None:
-        """What the learner said, if it can still be an answer to the question."""
-        stored = self._progress.standing(self.lesson, []).guesses.get(name)
-        if stored is None:
-            return None
+    def _guess(self, name: str) -> Guess:
+        """What the learner said and what came out, if that can still be an answer to the question."""
+        stored = self._progress.standing(self.lesson, []).guesses.get(name, Guess(None))
+        answer = stored.value if stored.guess is None else stored.guess
         choices = self._questions[name].choices
-        fits = isinstance(stored.guess, float | int) if choices is None else stored.guess in choices
-        return stored if fits else None
+        fits = isinstance(answer, float | int) if choices is None else answer in choices
+        return stored if fits else Guess(None)
 
     # ---- exercises --------------------------------------------------------------------------------------------------
 
@@ -329,7 +339,7 @@ class Lab:
             problem = self._progress.note(self.lesson, exercise.name, result.outcome, exercise.level)
         fields = {"name": result.name, "outcome": "not attempted" if unchanged else result.outcome}
         fields |= {"checks": result.checks, "passed": result.passed, "mistake": result.mistake}
-        self._display("exercise", fields, text=result.text)
+        self._display("exercise", fields, text=result.text, bold=result.outcome)
         if problem:
             _say(problem)
         if not unchanged:
@@ -365,8 +375,9 @@ class Lab:
         hint, head = exercise.hints[given].strip("\n"), f"Hint {given + 1} of {count}:"
         more = f'lab.hint("{known}") again for more' if given + 1 < count else f'then: lab.solution("{known}")'
         if "\n" in hint:  # a skeleton of the answer
-            code = f"{head}\n\n```python\n{hint}\n```\n\n({more})"
-            display({"text/markdown": code, "text/plain": f"{head}\n\n{hint}\n\n({more})"}, raw=True)
+            plain = f"{head}\n\n{hint}\n\n({more})"
+            code = f"{head}\n\n```python\n{hint}\n```\n\n({more.replace('lab.', '`lab.').replace(')', ')`')})"
+            display({"text/markdown": code, "text/plain": plain}, raw=True)
         else:
             _say(f"{head} {hint} ({more})")
 
@@ -389,9 +400,11 @@ class Lab:
         lines = [f"| {row.exercise} | {row.state} | {row.attempts} | {row.hints} |" for row in standing.rows]
         head = f"| exercise | {solved} of {len(lines)} solved | attempts | hints |"
         said = ["\n".join([head, "|---|---|---|---|", *lines])]
-        if standing.guesses:
-            right = [guess.right for guess in standing.guesses.values() if guess.right is not None]
-            said.append(f"Predictions: {sum(right)} of {len(right)} measured ones right.")
+        if guesses := [guess for guess in standing.guesses.values() if guess.guess is not None]:
+            right = [guess.right for guess in guesses if guess.right is not None]
+            late, waiting = sum(guess.late for guess in guesses), sum(guess.value is None for guess in guesses)
+            more = f"; {waiting} not measured yet" * bool(waiting) + f"; {late} too late to count" * bool(late)
+            said.append(f"Predictions: {sum(right)} of {len(right)} right{more}.")
         said += [self._progress.problem] if self._progress.problem else []
         table = "\n\n".join(said)
         display({"text/markdown": table, "text/plain": table}, raw=True)
@@ -424,11 +437,20 @@ class Lab:
         return f"Not checked: {self._unknown(name or type(function).__name__, function)}. Say which it is: {call}"
 
     def _display(
-        self, kind: str, fields: dict[str, Any], *, text: str, markdown: str | None = None, png: str | None = None
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        *,
+        text: str,
+        markdown: str | None = None,
+        png: str | None = None,
+        bold: str | None = None,
     ) -> None:
         """Show a record in words (or as a picture), and keep it where a program finds it."""
         record = {"kind": kind} | fields
         data: dict[str, Any] = {"text/plain": text, labkit.RECORD_MIME: record}
+        if bold is not None:
+            data |= prose(text, bold)
         if markdown is not None:
             data["text/markdown"] = markdown
         if png is not None:
@@ -482,4 +504,4 @@ def _in_words(alt: str, caption: str = "") -> None:
 
 
 def _say(text: str) -> None:
-    display({"text/plain": text}, raw=True)
+    display(prose(text), raw=True)

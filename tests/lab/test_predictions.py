@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets
@@ -25,9 +26,16 @@ def _own_progress(monkeypatch, tmp_path) -> None:
 
 @pytest.fixture(autouse=True)
 def shown(monkeypatch) -> list[Any]:
-    """What the lab displays, in order: text, or a widget."""
+    """What the lab displays, in order: text, or a widget, which may be updated in its place."""
     outputs: list[Any] = []
-    monkeypatch.setattr(session, "display", lambda data, **_: outputs.append(_text(data)))
+
+    def display(data: Any, *, raw: bool = False, display_id: bool = False, **_: Any) -> Any:
+        assert raw == isinstance(data, dict)
+        place = len(outputs)
+        outputs.append(_text(data))
+        return SimpleNamespace(update=lambda new, raw: outputs.__setitem__(place, _text(new))) if display_id else None
+
+    monkeypatch.setattr(session, "display", display)
     return outputs
 
 
@@ -42,18 +50,31 @@ def lab(shown) -> session.Lab:
     return lab
 
 
-def answer(shown: list[Any], value: Any) -> str:
-    """Answer in the box that was shown last; returns what is said below it."""
-    field, note = shown[-1].children
-    field.value = value
+def answer(box: Any, value: str) -> str:
+    """Answer in the box; returns what is said below it."""
+    field, note = box.children
+    if hasattr(field, "children"):
+        next(button for button in field.children if button.description[2:] == value).click()
+    else:
+        field.value = value
     return note.value
+
+
+def chosen(box: Any) -> list[str]:
+    """The choices that are marked, for the eye and for a screen reader alike."""
+    buttons = box.children[0].children
+    marked = [button.description[2:] for button in buttons if button.description.startswith("●")]
+    assert marked == [button.description[2:] for button in buttons if button.tooltip == "your guess"]
+    return marked
 
 
 def test_a_choice_is_kept_and_set_beside_what_came_out(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
     assert shown[0] == "**Predict.** Who wins?"
-    assert shown[1].children[0].value is None, "nothing is suggested"
-    assert answer(shown, "the AE") == "Kept: the AE."
+    assert chosen(shown[1]) == [], "nothing is suggested"
+    assert answer(shown[1], "the VAE") == "Kept: the VAE."
+    assert answer(shown[1], "the AE") == "Kept: the AE."
+    assert chosen(shown[1]) == ["the AE"]
     lab.reveal("who", "the VAE")
     assert shown[-1] == "**Measured:** the VAE · **you said** the AE: not so · Who wins?"
     assert Progress().standing(LESSON, []).guesses == {"who": Guess("the AE", "the VAE", False)}
@@ -62,7 +83,7 @@ def test_a_choice_is_kept_and_set_beside_what_came_out(lab, shown) -> None:
 @pytest.mark.parametrize(("guess", "verdict"), [("9", "right"), ("8,0", "right"), ("20", "not so")])
 def test_a_number_counts_as_right_when_it_is_near(lab, shown, guess: str, verdict: str) -> None:
     lab.predict(*HOW_MUCH, number="nats")
-    assert answer(shown, guess).endswith("nats.")
+    assert answer(shown[-1], guess).endswith("nats.")
     lab.reveal("kl", 9.9)
     assert shown[-1].startswith(
         f"**Measured:** 9.9 nats · **you said** {float(guess.replace(',', '.')):g} nats: {verdict}"
@@ -72,37 +93,86 @@ def test_a_number_counts_as_right_when_it_is_near(lab, shown, guess: str, verdic
 @pytest.mark.parametrize("typed", ["much", "nan", "inf"])
 def test_what_is_no_number_is_not_kept(lab, shown, typed: str) -> None:
     lab.predict(*HOW_MUCH, number="nats")
-    assert answer(shown, typed) == "Write a number, such as 2.5."
+    assert answer(shown[-1], typed) == "Write a number, such as 2.5."
     assert Progress().standing(LESSON, []).guesses == {}
 
 
 def test_a_guess_is_there_again_in_the_next_session(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
-    answer(shown, "the VAE")
+    answer(shown[-1], "the VAE")
     labkit.start(LESSON).predict(*WHO, choices=CHOICES)
-    assert shown[-1].children[0].value == "the VAE"
+    assert chosen(shown[-1]) == ["the VAE"]
+    labkit.start(LESSON).predict(*HOW_MUCH, number="nats")
+    answer(shown[-1], "2,5")
+    labkit.start(LESSON).predict(*HOW_MUCH, number="nats")
+    assert [child.value for child in shown[-1].children] == ["2.5", "Kept: 2.5 nats."]
 
 
 def test_after_it_was_measured_the_first_guess_stands(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
-    answer(shown, "the VAE")
+    box = shown[-1]
+    answer(box, "the VAE")
     lab.reveal("who", "the VAE")
+    assert answer(box, "the AE") == "Kept: the VAE."
     lab.predict(*WHO, choices=CHOICES)
     assert shown[-1] == "You said the VAE, before it was measured."
 
 
+def test_when_it_was_measured_a_sentence_takes_the_place_of_the_box(lab, shown) -> None:
+    """A widget in a saved notebook is an error message once its kernel is gone."""
+    lab.predict(*WHO, choices=CHOICES)
+    answer(shown[1], "the AE")
+    lab.predict(*HOW_MUCH, number="nats")
+    lab.reveal("who", "the VAE")
+    lab.reveal("kl", 2.0)
+    assert shown[1] == "You said the AE, before it was measured."
+    assert shown[3] == "Nothing was guessed before it was measured."
+
+
+def test_a_guess_after_it_was_measured_is_kept_and_does_not_count(lab, shown) -> None:
+    lab.predict(*WHO, choices=CHOICES)
+    lab.reveal("who", "the VAE")
+    lab.predict(*WHO, choices=CHOICES)
+    box = shown[-1]
+    assert box.children[1].value == "It was measured already: a guess is kept, and does not count."
+    assert answer(box, "the VAE") == "Kept: the VAE, after it was measured: it does not count."
+    lab.reveal("who", "the VAE")
+    assert shown[-1] == "**Measured:** the VAE · **you said** the VAE, after it was measured · Who wins?"
+    labkit.start(LESSON).predict(*WHO, choices=CHOICES)
+    assert shown[-1] == "You said the VAE, after it was measured."
+    lab.progress()
+    assert shown[-1].endswith("\n\nPredictions: 0 of 0 right; 1 too late to count.")
+
+
 def test_a_guess_that_the_question_no_longer_allows_is_asked_for_again(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
-    answer(shown, "the VAE")
+    answer(shown[-1], "the VAE")
     lab.predict(*WHO, choices=("both", "neither"))
-    assert shown[-1].children[0].value is None
+    assert chosen(shown[-1]) == []
 
 
-def test_without_a_guess_the_measured_value_is_shown_and_nothing_is_noted(lab, shown) -> None:
+def test_another_question_under_the_same_name_can_be_answered_in_time(lab, shown) -> None:
+    lab.predict(*WHO, choices=CHOICES)
+    answer(shown[-1], "the VAE")
+    lab.reveal("who", "the VAE")
+    lab.predict(*WHO, choices=("both", "neither"))
+    assert answer(shown[-1], "both") == "Kept: both."
+    lab.reveal("who", "both")
+    assert Progress().standing(LESSON, []).guesses == {"who": Guess("both", "both", True)}
+
+
+def test_without_a_guess_the_measured_value_is_shown_and_noted(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
     lab.reveal("who", "the VAE")
     assert shown[-1] == "**Measured:** the VAE · Who wins?"
-    assert Progress().standing(LESSON, []).guesses == {}
+    assert Progress().standing(LESSON, []).guesses == {"who": Guess(None, "the VAE")}
+
+
+def test_the_rule_is_not_told_where_it_leaves_no_room(lab, shown) -> None:
+    lab.predict(*HOW_MUCH, number="nats")
+    answer(shown[-1], "0")
+    lab.reveal("kl", 0.0)
+    assert shown[-1] == "**Measured:** 0 nats · **you said** 0 nats: right · What does it cost?"
 
 
 def test_a_batch_run_shows_the_question_alone(lab, shown, monkeypatch) -> None:
@@ -112,9 +182,14 @@ def test_a_batch_run_shows_the_question_alone(lab, shown, monkeypatch) -> None:
 
 
 def test_the_box_says_what_was_in_the_way() -> None:
-    box = answer_box(Question("Who?", CHOICES, None), None, lambda _: "The disk is full.")
-    assert answer([box], "the AE") == "The disk is full."
-    assert isinstance(box.children[0], ipywidgets.RadioButtons)
+    box = answer_box(Question("Who?", CHOICES, None), None, "", lambda _: "The <disk> is full.")
+    assert answer(box, "the AE") == "The &lt;disk&gt; is full."
+
+
+def test_a_choice_needs_no_arrow_key(lab, shown) -> None:
+    """JupyterLab takes the arrow keys for itself: each choice is reached with Tab, and chosen with Space or Enter."""
+    lab.predict(*WHO, choices=CHOICES)
+    assert [type(button) for button in shown[-1].children[0].children] == [ipywidgets.Button] * len(CHOICES)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +219,9 @@ def test_what_cannot_be_an_answer_is_refused(lab) -> None:
 
 def test_progress_counts_predictions(lab, shown) -> None:
     lab.predict(*WHO, choices=CHOICES)
-    answer(shown, "the VAE")
+    answer(shown[-1], "the VAE")
+    lab.predict(*HOW_MUCH, number="nats")
+    answer(shown[-1], "2")
     lab.reveal("who", "the VAE")
     lab.progress()
-    assert shown[-1].endswith("Predictions: 1 of 1 measured ones right.")
+    assert shown[-1].endswith("\n\nPredictions: 1 of 1 right; 1 not measured yet.")

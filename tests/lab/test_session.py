@@ -665,6 +665,12 @@ def test_a_function_of_another_name_comes_back_with_the_exercise_that_it_probabl
     assert said.endswith(f', "{probable}")')
 
 
+def test_what_a_check_says_is_shown_as_prose(lab, shown) -> None:
+    lab.check(half_missing, KL)
+    assert shown[-1].data["text/html"].startswith(f"{KL}: <b>not yet</b>. ")
+    assert shown[-1].data["text/plain"].startswith(f"{KL}: not yet. ")
+
+
 def test_the_check_of_none_says_which_cell_to_run(lab, shown) -> None:
     assert lab.check(None) is None
     assert shown[-1].data["text/plain"] == (
@@ -709,7 +715,7 @@ def test_a_hint_of_several_lines_is_shown_as_code(lab, shown) -> None:
     lab.exercises[KL] = replace(lab.exercises[KL], hints=(skeleton, "Two.", "Three."))
     lab.hint(KL)
     assert shown[-1].data == {
-        "text/markdown": f'Hint 1 of 3:\n\n```python\n{skeleton}```\n\n(lab.hint("{KL}") again for more)',
+        "text/markdown": f'Hint 1 of 3:\n\n```python\n{skeleton}```\n\n(`lab.hint("{KL}")` again for more)',
         "text/plain": f'Hint 1 of 3:\n\n{skeleton}\n(lab.hint("{KL}") again for more)',
     }
 
