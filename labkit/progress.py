@@ -62,13 +62,15 @@ class Row:
 
     @property
     def broken(self) -> bool:
-        """It was solved, and what was checked last is not right."""
-        return self.solved and self.latest != "correct"
+        """It was solved, and what was checked last is not right; a stub, as after a reset, is nothing broken."""
+        return self.solved and self.latest == "not yet"
 
     @property
     def state(self) -> str:
         """In words, for a table."""
-        return "broken again" if self.broken else "solved" if self.solved else self.latest
+        if self.solved:
+            return {"correct": "solved", "not yet": "broken again"}.get(self.latest, "solved before")
+        return self.latest
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,15 @@ class Standing:
     rows: list[Row]
     guesses: dict[str, Guess] = field(default_factory=dict)
     minutes: float = 0.0  # active ones
+
+    @property
+    def predicted(self) -> str:
+        """How the predictions came out, in a sentence; empty if there are none."""
+        made = [guess for guess in self.guesses.values() if guess.guess is not None]
+        right = [guess.right for guess in made if guess.right is not None]
+        late, waiting = sum(guess.late for guess in made), sum(guess.value is None for guess in made)
+        more = f"; {waiting} not measured yet" * bool(waiting) + f"; {late} too late to count" * bool(late)
+        return f"Predictions: {sum(right)} of {len(right)} right{more}." if made else ""
 
 
 class Progress:

@@ -47,6 +47,9 @@ def test_solved_stays_solved_and_is_broken_when_a_later_check_fails(path) -> Non
     (row,) = rows(path, "kl")
     assert row == Row("kl", "not yet", True, attempts=3, level="stretch")
     assert (row.broken, row.state) == (True, "broken again")
+    Progress(path).note("01", "kl", "not attempted", "stretch")  # a stub again, as after `labkit reset`
+    (row,) = rows(path, "kl")
+    assert (row.broken, row.state) == (False, "solved before")
 
 
 def test_hints_and_a_look_at_the_solution_are_kept(path) -> None:

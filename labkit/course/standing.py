@@ -31,7 +31,7 @@ def exercises_of(lesson: Lesson) -> list[str]:
 
 def course_table(course: dict[str, Standing]) -> str:
     """A row for each lesson."""
-    head = ["lesson", "core solved", "others", "attempts", "hints", "solutions seen", "broken again"]
+    head = ["lesson", "solved", "others", "attempts", "hints", "solutions", "broken", "predicted", "minutes"]
     body = []
     for name, standing in course.items():
         core = [row for row in standing.rows if row.level == "core"]
@@ -42,16 +42,17 @@ def course_table(course: dict[str, Standing]) -> str:
         body.append(
             [name, _of(core), _of(others), *map(str, numbers), f"{sum(right)}/{len(right)}", f"{standing.minutes:.0f}"]
         )
-    return text_table([*head, "predictions right", "active minutes"], body)
+    return text_table(head, body)
 
 
 def lesson_table(standing: Standing) -> str:
-    """A row for each exercise of one lesson."""
+    """A row for each exercise of one lesson, and a sentence about its predictions."""
     body = [
         [row.exercise, row.state, str(row.attempts), str(row.hints), "yes" if row.solution else "", row.level]
         for row in standing.rows
     ]
-    return text_table(["exercise", "state", "attempts", "hints", "solution seen", "level"], body)
+    table = text_table(["exercise", "state", "attempts", "hints", "solution seen", "level"], body)
+    return "\n\n".join(filter(None, [table, standing.predicted]))
 
 
 def as_json(course: dict[str, Standing]) -> dict[str, Any]:

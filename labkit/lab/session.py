@@ -400,13 +400,7 @@ class Lab:
         lines = [f"| {row.exercise} | {row.state} | {row.attempts} | {row.hints} |" for row in standing.rows]
         head = f"| exercise | {solved} of {len(lines)} solved | attempts | hints |"
         said = ["\n".join([head, "|---|---|---|---|", *lines])]
-        if guesses := [guess for guess in standing.guesses.values() if guess.guess is not None]:
-            right = [guess.right for guess in guesses if guess.right is not None]
-            late, waiting = sum(guess.late for guess in guesses), sum(guess.value is None for guess in guesses)
-            more = f"; {waiting} not measured yet" * bool(waiting) + f"; {late} too late to count" * bool(late)
-            said.append(f"Predictions: {sum(right)} of {len(right)} right{more}.")
-        said += [self._progress.problem] if self._progress.problem else []
-        table = "\n\n".join(said)
+        table = "\n\n".join(filter(None, [*said, standing.predicted, self._progress.problem]))
         display({"text/markdown": table, "text/plain": table}, raw=True)
 
     def _hints_given(self, name: str) -> int:
