@@ -3,12 +3,12 @@
 from __future__ import annotations
 import __future__
 
-import inspect
 from collections.abc import Callable
 from functools import cache, wraps
 from textwrap import dedent
 
 from labkit.checks.exercise import Mistake
+from labkit.checks.source import source_of, untyped
 
 BLANK = "___"
 
@@ -67,15 +67,10 @@ def edited(answer: Callable, *edits: str) -> Callable:
 
 def skeleton(answer: Callable, *blanks: str) -> str:
     """The answer's source with each of `blanks` left out. Raises ValueError unless each stands exactly once in it."""
-    source = source_of(answer)
+    source = untyped(answer)
     for blank in blanks:
         source = _replaced(answer, source, blank, BLANK)
     return source
-
-
-def source_of(function: Callable) -> str:
-    """The source of a function, without the indentation of where it stands."""
-    return dedent(inspect.getsource(function))
 
 
 def _replaced(answer: Callable, source: str, old: str, new: str) -> str:

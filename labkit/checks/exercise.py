@@ -20,7 +20,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from textwrap import dedent
 from typing import Any, Literal
 
 from torch import Tensor
@@ -30,6 +29,7 @@ from labkit.checks.difference import comparable, difference
 from labkit.checks.gradients import LARGEST, cuts, size, wrong_gradient
 from labkit.checks.relations import Pair, relation, sizes_of
 from labkit.checks.sandbox import Observation, call_quietly, error_text, is_stub, observe, random_states_kept
+from labkit.checks.source import untyped
 from labkit.checks.timelimit import TooSlow
 
 Outcome = Literal["not attempted", "correct", "not yet", "reference"]
@@ -171,8 +171,8 @@ def check(exercise: Exercise, function: Any) -> Result:
 
 
 def solution(exercise: Exercise) -> str:
-    """The source of the plain answer."""
-    return dedent(inspect.getsource(exercise.answer))
+    """The source of the plain answer, as one would type it in a notebook."""
+    return untyped(exercise.answer)
 
 
 @dataclass
