@@ -34,6 +34,9 @@ KERNELS = env JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$J
 	$(call absolute,LABKIT_DATA) $(call absolute,LABKIT_CACHE)
 absolute = $${$(1):+"$(1)=$$([[ $$$(1) == [/~]* ]] || echo "$$PWD/")$$$(1)"}
 
+# Long lines of code are wrapped, where nobody has chosen otherwise: with the sidebar open they would be cut off.
+LAB_DEFAULTS = JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
+
 # The user's start-up files act in JupyterLab, where they are part of how somebody works, and not in a test.
 TESTED = env -u PYTHONSTARTUP IPYTHONDIR="$(CURDIR)/build/test/ipython" $(KERNELS)
 
@@ -48,7 +51,7 @@ course: install ## install, run every lesson at the profile `quick`, and write b
 # A copy that cannot be brought up to date is named, and does not keep the others from being opened.
 lab: install ## bring your own copies of the lessons in work/ up to date and open them in JupyterLab
 	@$(BIN)/labkit update || test -d work
-	@$(KERNELS) $(BIN)/python -m jupyterlab work/ $(ARGS)
+	@$(KERNELS) $(LAB_DEFAULTS) $(BIN)/python -m jupyterlab work/ $(ARGS)
 
 # Two workers, for two cores. A file stays on one of them, but for what tests/conftest.py says; it also sets the order.
 # Each plugin that the unit tests do not need costs a second or two in each process.

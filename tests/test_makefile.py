@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -76,3 +77,13 @@ def test_a_kernel_finds_the_same_as_in_a_run(course: Path, prefix: str) -> None:
     bare = make(course, "-f", "show.mk", "show", LABKIT_DATA="", LABKIT_CACHE="/abs")
     assert re.search(r"^LABKIT_DATA=$", bare, re.MULTILINE)
     assert "LABKIT_CACHE=/abs" in bare
+
+
+def test_jupyterlab_is_opened_with_defaults_of_the_course_behind_those_of_the_user(course: Path) -> None:
+    """JUPYTER_CONFIG_PATH is where JupyterLab looks for labconfig/default_setting_overrides.json."""
+    (recipe,) = [line for line in make(course, "-n", "lab").splitlines() if "jupyterlab" in line]
+    (setting,) = re.findall(r'JUPYTER_CONFIG_PATH="(.*?)"', recipe)
+    folder, _, users = setting.partition("$")
+    assert (folder, users) == (f"{course}/.jupyter", "{JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}")
+    defaults = json.loads((ROOT / ".jupyter" / "labconfig" / "default_setting_overrides.json").read_text())
+    assert defaults["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"] == {"lineWrap": True}
