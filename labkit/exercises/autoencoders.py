@@ -547,6 +547,10 @@ def _sum_beside(largest: Tensor, log_weights: Tensor) -> Tensor:
 
 
 def log_weights(decode: Callable, x: Tensor, mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    """log p(x, z) - log q(z|x) at z = mu + sigma * eps, eps (K, B, Z): K for each of B images, -> (K, B).
+
+    The decoder gives logits (K, B, D), x is (B, D), mu and logvar are (B, Z).
+    """
     z = mu + (0.5 * logvar).exp() * eps  # (K, B, Z)
     logits = decode(z)  # (K, B, D)
     cost = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")

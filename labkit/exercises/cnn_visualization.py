@@ -569,6 +569,12 @@ def ascend(
     regularize: Callable | None = None,
     mean: float | Tensor = 0.5,
 ) -> tuple[Tensor, Tensor]:
+    """Images x minus `mean` (B, C, H, W) climb the unit's activation -> the last ones, activations (steps + 1, B).
+
+    The model gives (B, K) scores; `mean` is a number, or one for each color. Before each look at the activation,
+    x + mean is put back into [0, 1]. How long a step is says step_length; it is followed by `regularize`, if given,
+    which takes the image, the gradient that the step was made with, and the number of the step from 0.
+    """
     way = []
     for step in range(steps + 1):
         x = ((x + mean).clamp(0, 1) - mean).detach().requires_grad_()  # inside the box of images
@@ -731,6 +737,11 @@ ASCEND = Exercise(
 
 
 def back_project(layers: Sequence[nn.Module], image: Tensor, unit: int, rule: str = "deconvnet") -> Tensor:
+    """The unit's largest activation in the last layer, sent back to the pixels: (1, C, H, W) -> (1, C, H, W).
+
+    The layers are nn.Conv2d, nn.ReLU and nn.MaxPool2d, in the order of the way forward; `rule` is that of
+    backward_relu. A transposed convolution has no bias.
+    """
     inputs, x = [], image
     for layer in layers:
         inputs.append(x)

@@ -929,6 +929,10 @@ SCORE = Exercise(
 
 
 def remember_episode(memory: list, episode: Sized, capacity: int) -> list:
+    """The memory and one more episode, from the oldest to the latest, of at most `capacity` steps together.
+
+    len(episode) is its number of steps. The oldest go first, and whole; the list that was given stays as it is.
+    """
     kept = [*memory, episode]
     while sum(len(each) for each in kept) > capacity:
         kept.pop(0)
@@ -1009,6 +1013,11 @@ REMEMBER = Exercise(
 def ebu_minibatches(
     target: Callable[[Tensor], Tensor], draw: Callable[[], paper.Episode], *, gamma: float, beta: float, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Algorithm 2 up to the gradient steps: observations (M, size, ...), actions and y (M, size), from the end on.
+
+    M = ceil(T / size) for the T steps of the first episode. Others are drawn only to fill the last minibatch: their
+    last steps, with targets of their own. `target` maps (N, ...) to (N, A), and gets no gradient.
+    """
     episodes = [draw()]
     count = math.ceil(len(episodes[0]) / size)  # M
     while sum(len(episode) for episode in episodes) < count * size:
@@ -1172,6 +1181,10 @@ def ebu_step(
     beta: float,
     size: int,
 ) -> Tensor:
+    """Algorithm 2 for one drawn episode: a step on each of its minibatches -> the losses before them, (M,).
+
+    A loss is the sum of Huber losses between Q(S, A) and y. All y come from `target` as it is at first.
+    """
     minibatches = ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
     losses = []
     for observations, actions, y in zip(*minibatches, strict=True):

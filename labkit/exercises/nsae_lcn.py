@@ -438,6 +438,10 @@ EXERCISES = (SEGMENT, SIMILARITY, PENALTY, COST, ORTHONORMALIZE, LOCAL)
 
 
 def lcn_features(signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride: int | None = None) -> Tensor:
+    """A raw signal (..., N) and W (N_1, N_in) -> its features, (..., N_1); segments are N_in long.
+
+    mean (N_in,) and matrix (N_in, N_in) are what zca_whitening has fitted to the standardized segments of training.
+    """
     segments = segment(standardize(signal), W.shape[1], stride)  # (..., J, N_in)
     white = (segments - mean) @ matrix
     h = torch.relu(white @ W.T)  # (..., J, N_1)
@@ -545,6 +549,10 @@ FEATURES = Exercise(
 
 
 def lcn_step(features: Tensor, labels: Tensor, V: Tensor, c: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """One step down the mean cross-entropy of softmax(V f + c) -> the new V (classes, N_1) and c (classes,).
+
+    features (B, N_1), labels (B,); V and c themselves are not changed.
+    """
     p = (features @ V.T + c).softmax(1)  # (B, classes)
     excess = p - F.one_hot(labels, len(V))  # (B, classes), B times the gradient with respect to the logits
     return V - lr * excess.T @ features / len(labels), c - lr * excess.mean(0)

@@ -876,6 +876,10 @@ RECALL = Exercise(
 
 
 def rkd_angle_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = False) -> Tensor:
+    """The mean Huber loss between psi_A of student (N, d_S) and teacher (N, d_T), over all N^3 entries -> ().
+
+    With valid_only it is the mean over the triplets of three different images. The teacher gets no gradient.
+    """
     N = len(student)
     found, wanted = (angle_potential(x) for x in (student, teacher.detach()))
     if valid_only:  # without the cosine of an arrow with itself
@@ -992,6 +996,12 @@ def distill_step(
     distance: float = 0.0,
     angle: float = 0.0,
 ) -> Tensor:
+    """(1 - kd) L_labels + kd L_KD + hint L_hint + distance L_RKD-D + angle L_RKD-A, images x, labels y (N,) -> ().
+
+    Both networks answer with `logits` (N, K), an `embedding` (N, d), whose relations RKD compares, and `maps`, of which
+    the hint compares the first, maps[0]. The student is put into training mode, the teacher into evaluation mode; it
+    gets no gradient, and each is asked once. Only a hint needs the regressor.
+    """
     student.train()
     teacher.eval()
     with torch.no_grad():

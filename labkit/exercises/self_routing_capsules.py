@@ -640,6 +640,10 @@ AVERAGE = Exercise(
 def attack_step(
     x: Tensor, attacked: Tensor, gradient: Tensor, *, step: float, eps: float, targeted: bool, box: tuple
 ) -> Tensor:
+    """From `attacked`, one step; no pixel ends farther than eps from x, or outside of the box. All (N, C, H, W).
+
+    The two ends of the box are numbers, or tensors (3, 1, 1) with one for each color.
+    """
     direction = gradient.sign() * (-1 if targeted else 1)
     moved = attacked + step * direction
     near = x + (moved - x).clamp(-eps, eps)  # no pixel farther than eps from the image
@@ -792,6 +796,11 @@ ATTACK = Exercise(
 
 
 def em_routing(votes: Tensor, a: Tensor, beta_u: Tensor, beta_a: Tensor, rounds: int = 3) -> tuple[Tensor, Tensor]:
+    """Votes (M, B, I, D), a (M, I), beta_u and beta_a (B,) -> activations (M, B) and poses (M, B, D).
+
+    r starts at 1; in round t, from 1, lambda = 0.01 (1 - 0.95^t); 1e-8 is added to each variance. Where nothing is
+    active poses are 0.
+    """
     r = torch.ones_like(votes[..., 0])  # how much of lower capsule i belongs to upper capsule j, (M, B, I)
     for t in range(1, rounds + 1):
         w = r * a[:, None]  # M-step
@@ -959,6 +968,11 @@ def self_routing(
     stride: int = 1,
     padding: int = 0,
 ) -> tuple[Tensor, Tensor]:
+    """A layer: activations (N, A, H, W), poses (N, A * C, H, W) -> those above, (N, B, h, w), (N, B * D, h, w).
+
+    The I = k*k*A lower capsules of a window lie place by place, i = place * A + type, and the numbers of one capsule
+    side by side. All windows share route (I, C, B), the gates' bias (I, 1, B), and the matrices, weight (I, C, B, D).
+    """
     N, A, H, _ = a.shape
 
     def windows(maps: Tensor) -> Tensor:  # what each lower capsule says at each place: (k*k*A, N * L, size)

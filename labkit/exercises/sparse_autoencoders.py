@@ -313,6 +313,10 @@ NORMALIZE = Exercise(
 
 
 def kl_sparsity(activations_or_mean: Tensor, rho: float) -> Tensor:
+    """sum_j KL(rho || rho_hat_j) in nats: activations (B, m), or their mean (m,) -> ().
+
+    rho_hat is the mean over the batch, clamped to [1e-6, 1 - 1e-6].
+    """
     rho_hat = activations_or_mean
     if rho_hat.ndim == 2:
         rho_hat = rho_hat.mean(0)  # (B, m) -> (m,)
@@ -489,6 +493,10 @@ TOP_K = Exercise(
 
 
 def whiten(train: Tensor, x: Tensor, epsilon: float = 0.01) -> Tensor:
+    """The rows of x (M, n), whitened by the ZCA of the rows of train (N, n), -> (M, n).
+
+    The covariance is a sum over N - 1, and to each variance epsilon times the mean of all n is added.
+    """
     mean = train.mean(0)  # (n,)
     centered = train - mean  # (N, n)
     covariance = centered.T @ centered / (len(train) - 1)  # (n, n)

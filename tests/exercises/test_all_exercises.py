@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,12 +19,15 @@ from labkit.checks.edits import BLANK, edited
 from labkit.checks.exercise import Exercise, check, solution
 from labkit.checks.sandbox import Observation, observe, random_states_kept
 
-EXERCISES = [
-    pytest.param(exercise, id=f"{topic}-{exercise.name}")
+MODULES = [
+    importlib.import_module(f"labkit.exercises.{topic}")
     for _, topic, _ in pkgutil.iter_modules(labkit.exercises.__path__)
     if not topic.startswith("_")
-    for module in [importlib.import_module(f"labkit.exercises.{topic}")]
-    for exercise in [*module.EXERCISES, *getattr(module, "MORE", ())]
+]
+EXERCISES = [
+    pytest.param(exercise, id=f"{module.__name__.rpartition('.')[2]}-{exercise.name}")
+    for module in MODULES
+    for exercise in [*module.EXERCISES, *module.MORE]
 ]
 OTHER_ANSWERS: dict[str, tuple[Callable, ...]] = {
     name: answers
@@ -91,6 +95,37 @@ def broken(exercise: Exercise) -> dict[str, tuple[Callable | None, str]]:
 @over_exercises
 def test_a_stub_is_not_attempted(exercise: Exercise) -> None:
     assert check(exercise, stub).outcome == "not attempted"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_an_exercise_whose_stub_no_lesson_holds_says_in_its_docstring_what_is_asked_for(module: ModuleType) -> None:
+    assert module.MORE
+    for exercise in module.MORE:
+        summary = inspect.getdoc(exercise.answer).splitlines()[0]
+        assert summary.endswith((".", ";", ":"))
+        assert summary in solution(exercise)
+        assert summary in exercise.hints[2]
+
+
+# What the checks demand and neither the formula nor the signature tells.
+DEMANDED = {
+    "attack_step": ("numbers, or tensors (3, 1, 1)",),
+    "kl_sparsity": ("clamped to [1e-6, 1 - 1e-6]",),
+    "whiten": ("N - 1", "epsilon times the mean"),
+    "em_routing": ("r starts at 1", "lambda = 0.01 (1 - 0.95^t)", "1e-8 is added to each variance"),
+    "self_routing": ("i = place * A + type",),
+    "distill_step": ("the student is put into training mode, the teacher into evaluation mode", "maps[0]"),
+    "lcn_features": ("zca_whitening",),
+    "ascend": ("(steps + 1, B)", "from 0"),
+    "back_project": ("(1, C, H, W) -> (1, C, H, W)", "nn.Conv2d, nn.ReLU and nn.MaxPool2d"),
+}
+
+
+@pytest.mark.parametrize("name", DEMANDED)
+def test_the_docstring_names_what_the_checks_demand(name: str) -> None:
+    (exercise,) = (e for module in MODULES for e in [*module.EXERCISES, *module.MORE] if e.name == name)
+    told = " ".join(inspect.getdoc(exercise.answer).split()).lower()
+    assert [words for words in DEMANDED[name] if words.lower() not in told] == []
 
 
 @over_exercises
