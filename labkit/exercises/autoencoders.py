@@ -661,5 +661,5 @@ LOG_WEIGHTS = Exercise(
     level="stretch",
 )
 
-EXERCISES = (RECONSTRUCTION, MASKING, KL, REPARAMETERIZATION, ELBO, PROJECTION, IWAE)
-MORE = (LOG_WEIGHTS,)  # known to the checks, and not in the lesson yet
+EXERCISES = (RECONSTRUCTION, MASKING, KL, REPARAMETERIZATION, ELBO, PROJECTION, LOG_WEIGHTS, IWAE)
+MORE = ()  # known to the checks, and not in the lesson
