@@ -264,7 +264,7 @@ KL = Exercise(
         """,
     ),
     answer=kl_to_standard_normal,
-    minutes=5,
+    minutes=10,
     difficulty=1,
     importance=3,
 )

@@ -11,18 +11,19 @@ import numpy as np
 
 from labkit.lab.figures import ellipse, panels
 
-# Ten colors that stay apart for the color-blind: the scheme "muted" of Paul Tol's technical note (2021), and a grey.
+# Ten colors that stay apart for the color-blind, after the scheme "muted" of Paul Tol's technical note (2021); its
+# light ones are darker here, since numbers are written in them.
 CLASS_COLORS = (
     "#332288",
-    "#88CCEE",
-    "#44AA99",
+    "#2f9bd6",
+    "#2a9d84",
     "#117733",
-    "#999933",
-    "#DDCC77",
-    "#CC6677",
+    "#85851c",
+    "#c29a1f",
+    "#cc6677",
     "#882255",
-    "#AA4499",
-    "#666666",
+    "#aa4499",
+    "#555555",
 )
 
 
@@ -63,8 +64,8 @@ def class_map(ax: plt.Axes, points: Any, labels: Any, *, title: str = "") -> Non
     classes = np.unique(labels)
     medians = np.array([np.median(points[labels == label], axis=0) for label in classes])
     extent = np.ptp(points, axis=0).max()
-    for label, place in zip(classes, spread_out(medians, 0.075 * extent), strict=True):
-        _number(ax, place, label, 16)
+    for label, place in zip(classes, spread_out(medians, 0.085 * extent), strict=True):
+        _number(ax, place, label, 15)
 
 
 def clouds(ax: plt.Axes, means: Any, covariances: Any, labels: Any, *, title: str = "") -> None:
@@ -75,6 +76,7 @@ def clouds(ax: plt.Axes, means: Any, covariances: Any, labels: Any, *, title: st
         _number(ax, np.asarray(mean), label, 13)
     ax.set_title(title)
     ax.set_aspect("equal", adjustable="datalim")
+    ax.autoscale_view()
 
 
 def digit_in_maps(maps: Mapping[str, Any], labels: Any, index: int, images: Mapping[str, Any]) -> plt.Figure:
@@ -91,7 +93,8 @@ def digit_in_maps(maps: Mapping[str, Any], labels: Any, index: int, images: Mapp
         class_map(ax, points, labels, title=name)
         ax.scatter(*np.asarray(points)[index], s=260, marker="*", color="black", edgecolors="white", zorder=5)
         ax.set(xticks=[], yticks=[])
-    axes[-1].imshow(np.concatenate([np.asarray(image).reshape(28, 28) for image in images.values()]), vmin=0, vmax=1)
+    column = np.concatenate([np.asarray(image).reshape(28, 28) for image in images.values()])
+    axes[-1].imshow(column, vmin=0, vmax=1, cmap="gray_r", interpolation="nearest")
     axes[-1].set_yticks([28 * row + 14 for row in range(len(images))], list(images))
     axes[-1].set(xticks=[], title=f"test digit {index}: a {np.asarray(labels)[index]}")
     axes[-1].tick_params(length=0)

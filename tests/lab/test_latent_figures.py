@@ -40,7 +40,7 @@ def test_each_class_has_its_number_once_in_its_color_and_none_covers_another():
     assert [text.get_text() for text in ax.texts] == [str(label) for label in range(10)]
     assert [text.get_color() for text in ax.texts] == list(CLASS_COLORS)
     extent = max(np.ptp(points, axis=0))
-    assert pdist([text.get_position() for text in ax.texts]).min() > 0.07 * extent
+    assert pdist([text.get_position() for text in ax.texts]).min() > 0.08 * extent
 
 
 def test_a_cloud_carries_its_class():
@@ -51,6 +51,8 @@ def test_a_cloud_carries_its_class():
     assert first.width == pytest.approx(4)
     assert sorted([second.width, second.height]) == pytest.approx([4, 8])
     assert first.get_edgecolor() != second.get_edgecolor()
+    assert ax.get_xlim()[0] <= -2
+    assert ax.get_xlim()[1] >= 7, "the ellipses are inside the axes"
 
 
 def test_the_marked_point_is_the_digit_that_was_chosen():
