@@ -146,8 +146,8 @@ def _criterion(entry: Mapping[str, Any], where: str) -> Criterion:
     margin, unit = entry.get("margin", 0), _text(entry, "unit", where, default="")
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
         raise ValueError(f"{where}: the margin must be a number from 0, got {margin!r}.")
-    if margin and not unit:
-        raise ValueError(f"{where}: a margin needs its unit.")
+    if margin and "unit" not in entry:
+        raise ValueError(f"{where}: a margin needs its unit, `unit = \"\"` if it is a pure number.")
     try:
         decides = expression.parse(_text(entry, "decides", where))
     except ValueError as error:
