@@ -369,8 +369,8 @@ def _is_mistake(exercise: Exercise, mistake: Mistake, look: _Look) -> bool:
 
 def _same(probe: Probe, one: Observation, other: Observation) -> bool:
     if one.error is not None or other.error is not None:
-        # By its text as well: a RuntimeError alone may have any cause, and a wrong diagnosis is worse than none. Without
-        # the numbers: of several bad indices torch names the one that a thread met last.
+        # By its text as well: a RuntimeError alone may have any cause, and a wrong diagnosis is worse than none. But
+        # without its numbers: of several bad indices torch names the one that a thread met last.
         texts = [re.sub(r"\d+", "", str(error)) for error in (one.error, other.error)]
         return type(one.error) is type(other.error) and texts[0] == texts[1]
     return difference(one.value, other.value, rtol=probe.rtol, atol=probe.atol) is None

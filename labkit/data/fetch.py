@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -169,12 +170,12 @@ def _download(known: Known, urls: Sequence[str], cache: Path, label: str | None)
 def _retrieve(url: str, known: Known, target: Path, label: str) -> None:
     """pooch.retrieve() would do, if it took the start of a checksum. Raises ValueError for a wrong file."""
     import pooch
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target.parent)
     total = known.bytes or 1  # pooch takes a bar without a total for no bar, and puts the right one in
-    bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=is_on("LABKIT_BATCH"))
+    bar = tqdm(total=total, desc=label, unit="B", unit_scale=True, disable=is_on("LABKIT_BATCH"), file=sys.stdout)
 
     def watch(response: Any, *_: Any, **__: Any) -> None:
         if not response.is_redirect:  # it has a body as well, which nobody asked for

@@ -147,7 +147,7 @@ def _criterion(entry: Mapping[str, Any], where: str) -> Criterion:
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
         raise ValueError(f"{where}: the margin must be a number from 0, got {margin!r}.")
     if margin and "unit" not in entry:
-        raise ValueError(f"{where}: a margin needs its unit, `unit = \"\"` if it is a pure number.")
+        raise ValueError(f'{where}: a margin needs its unit, `unit = ""` if it is a pure number.')
     try:
         decides = expression.parse(_text(entry, "decides", where))
     except ValueError as error:

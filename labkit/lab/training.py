@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from labkit.lab import nobody_watches
+from labkit.lab import bar
 from labkit.lab.checkpoint import load, save
 
 Loss = Callable[..., Tensor]
@@ -59,10 +58,7 @@ def fit(
         history = _restore(checkpoint, parts, generator)
 
     model.train()
-    bar = tqdm(
-        total=epochs, initial=min(epochs, len(history["loss"])), desc=label, unit="epoch", disable=nobody_watches()
-    )
-    with bar:
+    with bar(epochs, label, initial=min(epochs, len(history["loss"]))) as progress:
         for epoch in range(len(history["loss"]), epochs):
             if stop is not None and epoch > 0 and stop(history):
                 break
@@ -76,8 +72,8 @@ def fit(
                     history.setdefault(name, []).append(value)
             if checkpoint is not None:
                 _save(checkpoint, parts, generator, history)
-            bar.set_postfix(loss=f"{history['loss'][-1]:.4g}", refresh=False)
-            bar.update()
+            progress.set_postfix(loss=f"{history['loss'][-1]:.4g}", refresh=False)
+            progress.update()
     model.eval()
     return history
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
-from tqdm.auto import tqdm
 
-from labkit.lab import nobody_watches
+from labkit.lab import bar
 from labkit.lab.training import History, Loss
 
 
@@ -59,7 +58,8 @@ def fit_together(
     device = next(iter(parameters.values())).device
     numbers = [torch.as_tensor(values, dtype=torch.float32, device=device) for values in each]  # (M,) each
     place, histories = torch.arange(len(models), device=device)[:, None], [{"loss": []} for _ in models]
-    for epoch in tqdm(range(epochs), desc=label, unit="epoch", disable=nobody_watches()):
+    progress = bar(epochs, label)
+    for epoch in range(epochs):
         order = torch.stack([torch.randperm(size, generator=g, device=g.device) for g in generators]).to(device)
         total = torch.zeros(len(models), device=device)
         for rows in order.split(batch_size, dim=1):  # (M, B)
@@ -74,6 +74,8 @@ def fit_together(
             if not torch.isfinite(total[k]):
                 raise ValueError(f"the loss of model {k} is {mean} in epoch {epoch + 1}: lower the learning rate")
             histories[k]["loss"].append(mean)
+        progress.update()
+    progress.close()
     for k, model in enumerate(models):
         model.load_state_dict({name.removeprefix("model."): tensor[k] for name, tensor in parameters.items()})
         model.eval()

@@ -357,7 +357,7 @@ def test_a_bar_shows_the_download_only_where_somebody_watches(cache, server, mon
     os.unlink(cache / NAME)
     monkeypatch.delenv("LABKIT_BATCH")
     get(f"{server.url}/good/file")
-    assert "file: 100%" in capsys.readouterr().err
+    assert "file: 100%" in capsys.readouterr().out
     os.unlink(cache / NAME)
     wanted = known(CONTENT)
     fetch(NAME, sha256=wanted.sha256, bytes=wanted.bytes, urls=[f"{server.url}/good/file"], label="file (1 of 46)")
