@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 class Split:
     """The training or the test part of a data set of images."""
 
-    images: Tensor  # (N, C, H, W) float32 in [0, 1]
+    images: Tensor  # (N, C, H, W) float32 in [0, 1], unless standardized
     labels: Tensor  # (N,) int64
 
     @property
@@ -55,6 +58,29 @@ class Dataset(_Described):
 
     train: Split
     test: Split
+
+    def channel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over all pixels of the training images, (C, 1, 1) each."""
+        pixels = self.train.images
+        return pixels.mean((0, 2, 3))[:, None, None], pixels.std((0, 2, 3))[:, None, None]
+
+    def standardized(
+        self, mean: Tensor | Sequence[float] | None = None, std: Tensor | Sequence[float] | None = None
+    ) -> Self:
+        """Each channel with mean 0 and standard deviation 1 over the training images; a constant one becomes 0.
+
+        `mean` and `std`, one number a channel, replace `channel_statistics`: those with which a network was trained,
+        say. Raises ValueError if only one of them is given.
+        """
+        import torch
+
+        if (mean is None) != (std is None):
+            raise ValueError("standardized takes both mean and std, or neither")
+        given = self.channel_statistics() if mean is None else (mean, std)
+        mean, std = (torch.as_tensor(values).view(-1, 1, 1) for values in given)
+        std = std.masked_fill(std == 0, 1)
+        train, test = (replace(part, images=(part.images - mean) / std) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
 
 @dataclass(frozen=True, eq=False)

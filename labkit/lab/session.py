@@ -102,9 +102,13 @@ class Lab:
         self._display("config", {"values": json.loads(json.dumps(values, default=str))}, text=repr(config))
         return config
 
-    def generator(self, name: str) -> torch.Generator:
-        """A fresh random generator that depends on the lab's seed and on `name` alone, not on what ran before."""
-        return torch.Generator(self.device).manual_seed(self._derived_seed(name))
+    def generator(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh random generator that depends on the lab's seed and on `name` alone, not on what ran before.
+
+        It draws on the CPU, and so the same numbers whatever computes with them, unless `device` says otherwise: a GPU
+        draws other numbers, and wants its own generator for tensors that are to be drawn there.
+        """
+        return torch.Generator(device).manual_seed(self._derived_seed(name))
 
     @contextlib.contextmanager
     def seeded(self, name: str) -> Iterator[None]:

@@ -40,15 +40,10 @@
 # | The KL taken for each example drives every activation to $\rho$ | users of an implementation | 9 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
-#   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise.
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence of a paper or of the review holds.
-# - `profile` chooses the scale: `quick` (5,000 digits, a minute), `full` (all of MNIST, more patches of the photographs), `paper` (a
-#   layer of 2,000 units, 60 epochs).
+# `profile` chooses the scale: `quick` (5,000 digits, a minute), `full` (all of MNIST, more patches of the photographs), `paper` (a
+# layer of 2,000 units, 60 epochs).
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick", "full" or "paper"
@@ -64,10 +59,10 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA, MiniBatchDictionaryLearning, sparse_encode
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import KNeighborsClassifier
 
 import labkit
 import labkit.data
+from labkit.lab.evaluate import knn_accuracy
 from labkit.lab.figures import atom_rows, bars, image_rows, panels
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
@@ -514,8 +509,7 @@ lab.show(
 def neighbours_vote(codes, test_codes):
     """Share of test digits whose five nearest training digits vote for the right class."""
     some = config.neighbours
-    known = KNeighborsClassifier(5).fit(codes[:some].cpu().numpy(), y_train[:some])
-    return known.score(test_codes[:2000].cpu().numpy(), y_test[:2000])
+    return knn_accuracy(codes[:some], y_train[:some], test_codes[:2000], y_test[:2000], neighbors=5)
 
 
 @torch.no_grad()

@@ -39,15 +39,10 @@
 # | A random split of overlapping windows flatters | users of other projects | 8 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
-#   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise.
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds.
-# - `profile` chooses the data: at `quick` they are **simulated**, so accuracies there say how a method works and nothing about machines; at `full` and
-#   `paper` they are the real recordings of the Case Western Reserve University (CWRU) Bearing Data Center.
+# `profile` chooses the data: at `quick` they are **simulated**, so accuracies there say how a method works and nothing about machines; at `full` and
+# `paper` they are the real recordings of the Case Western Reserve University (CWRU) Bearing Data Center.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (simulated vibration), "full" or "paper" (real recordings)
@@ -62,7 +57,6 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cross_entropy
@@ -78,6 +72,7 @@ from labkit.data import (
     split_by_load,
     split_by_time,
 )
+from labkit.lab.evaluate import accuracy, knn_accuracy, predict
 from labkit.lab.figures import bars, panels
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
@@ -87,11 +82,6 @@ from labkit.papers.nsae_lcn_baselines import WDCNN, signal_statistics
 from labkit.papers.sparse_autoencoders import zca_whitening
 
 lab = labkit.start("03_nsae_lcn", profile=profile, seed=seed)
-
-
-def generator(name):
-    """Random numbers that depend on the seed and the name; on the CPU, where networks this small are fastest."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
 
 
 # %%
@@ -249,18 +239,18 @@ row_similarity = lab.check(row_similarity)
 # %%
 def draw(signals):
     count = min(config.drawn, 90 * len(signals))
-    return paper.draw_segments(signals, config.segment, count, generator("segments"), stride=7)
+    return paper.draw_segments(signals, config.segment, count, lab.generator("segments"), stride=7)
 
 
 def train_autoencoder(name, segments, loss=None, epochs=config.epochs, batch_size=256, **options):
     """An autoencoder trained on its own cost, or on loss(model, x, generator)."""
     options = {"sparsity_weight": config.sparsity, "orthonormality_weight": config.orthonormality} | options
     sizes = (segments.shape[1], options.pop("units", config.units))
-    model = NormalizedSparseAutoencoder(*sizes, generator=generator("weights"), **options)
+    model = NormalizedSparseAutoencoder(*sizes, generator=lab.generator("weights"), **options)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     optimizer.register_step_post_hook(lambda *_: model.constrain_())  # a projection, where the option asks for one
     loss = loss or (lambda model, x, generator: model.cost(x))
-    settings = {"epochs": epochs, "batch_size": batch_size, "generator": generator("batches"), "label": name}
+    settings = {"epochs": epochs, "batch_size": batch_size, "generator": lab.generator("batches"), "label": name}
     fit(model, loss, segments, optimizer=optimizer, **settings)
     return model
 
@@ -325,7 +315,7 @@ lab.claim(
 # And are the rows alike? The claim of the abstract against the yardstick:
 
 # %%
-chance = paper.row_similarity(torch.randn(config.units, config.segment, generator=generator("random rows"))).item()
+chance = paper.row_similarity(torch.randn(config.units, config.segment, generator=lab.generator("random rows"))).item()
 lab.claim(
     "The rows of usual autoencoders are alike: more alike than rows drawn at random.",
     holds=min(lab.metrics[f"{name}/similarity"] for name in models) > chance,
@@ -671,11 +661,10 @@ lab.show(
 
 # %%
 @functools.cache  # some models meet the same windows in two sections
-@torch.no_grad()
 def features(model, x, stride=config.stride, whitening=None):
     network = LocalConnectionNetwork(model, 10, stride=stride, whitening=whitening)
     # A few windows at a time: the segments of more do not fit into a processor's cache, which takes twice as long.
-    return torch.cat([network.features(part) for part in x.split(20)]).numpy()  # (B, N_1)
+    return predict(network.features, x, batch_size=20).numpy()  # (B, N_1)
 
 
 def softmax(f_train, y_train):
@@ -683,7 +672,7 @@ def softmax(f_train, y_train):
     return make_pipeline(StandardScaler(), LogisticRegression(C=10, max_iter=2000)).fit(f_train, y_train)
 
 
-def accuracy(model, stride=config.stride, whitening=None):
+def lcn_accuracy(model, stride=config.stride, whitening=None):
     return softmax(features(model, x_train, stride, whitening), y_train).score(
         features(model, x_test, stride, whitening), y_test
     )
@@ -696,20 +685,20 @@ def accuracy(model, stride=config.stride, whitening=None):
 
 # %%
 with torch.no_grad():
-    random_rows = NormalizedSparseAutoencoder(config.segment, config.units, generator=generator("random rows"))
+    random_rows = NormalizedSparseAutoencoder(config.segment, config.units, generator=lab.generator("random rows"))
     random_rows.weight.copy_(orthonormalize(random_rows.weight))
-    many_random = NormalizedSparseAutoencoder(config.segment, config.many, generator=generator("random rows"))
+    many_random = NormalizedSparseAutoencoder(config.segment, config.many, generator=lab.generator("random rows"))
     many_random.weight.copy_(orthonormalize(many_random.weight))
-lab.record("random rows, 400/accuracy", accuracy(many_random))
+lab.record("random rows, 400/accuracy", lcn_accuracy(many_random))
 diagnosing = {"AE": models["AE"], "SAE": models["SAE"], "NSAE": models["NSAE"], "random rows": random_rows}
 describe("random rows", random_rows)
 for name, model in (diagnosing | {step: models[step] for step in steps} | {"NSAE, 400 rows": wide}).items():
-    lab.record(f"{name}/accuracy", accuracy(model))
+    lab.record(f"{name}/accuracy", lcn_accuracy(model))
 lab.tell(
     "Accuracy along the path of section 3: SAE {SAE/accuracy:.3f}, L1 {L1/accuracy:.3f}, ReLU {+ ReLU/accuracy:.3f}, no bias {+ no bias/accuracy:.3f}, orthonormality {NSAE/accuracy:.3f}."
 )
-lab.record("NSAE/accuracy, no overlap", accuracy(models["NSAE"], stride=None))
-lab.record("NSAE, whitened/accuracy", accuracy(models["NSAE, whitened"], whitening=whitening))
+lab.record("NSAE/accuracy, no overlap", lcn_accuracy(models["NSAE"], stride=None))
+lab.record("NSAE, whitened/accuracy", lcn_accuracy(models["NSAE, whitened"], whitening=whitening))
 
 # %%
 batches = {"batch_size": config.window_batch}
@@ -735,11 +724,10 @@ def shifted_cnn_loss(model, x, y, generator):
 
 
 for name, loss in {"CNN": cnn_loss, "CNN, random shifts": shifted_cnn_loss}.items():
-    cnn = WDCNN(config.length, 10, generator=generator("cnn weights"))
-    settings = {"epochs": config.cnn_epochs, "batch_size": 64, "generator": generator("cnn batches"), "label": name}
+    cnn = WDCNN(config.length, 10, generator=lab.generator("cnn weights"))
+    settings = {"epochs": config.cnn_epochs, "batch_size": 64, "generator": lab.generator("cnn batches"), "label": name}
     fit(cnn, loss, x_train, train.labels, **settings)
-    with torch.no_grad():
-        lab.record(f"{name}/accuracy", (cnn(x_test).argmax(1) == test.labels).float().mean())
+    lab.record(f"{name}/accuracy", accuracy(cnn, x_test, test.labels))
 
 # %%
 names = [
@@ -977,15 +965,13 @@ lab.claim(
 # %%
 overlapping = cut_windows(ten, config.length, stride=config.cut)
 splits = {
-    "at random": split_at_random(overlapping, config.train, generator=generator("random split")),
+    "at random": split_at_random(overlapping, config.train, generator=lab.generator("random split")),
     "by time": split_by_time(overlapping, config.train),
 }
 for name, (one, other) in splits.items():
     lab.record(f"{name}/shared", labkit.data.shared_samples(one, other), unit="points in both parts")
-    remembered = KNeighborsClassifier(1).fit(standardize(one.signals).numpy(), one.labels.numpy())
-    lab.record(
-        f"{name}/memory", remembered.score(standardize(other.signals).numpy(), other.labels.numpy()), unit="accuracy"
-    )
+    known, asked = ((standardize(part.signals), part.labels) for part in (one, other))
+    lab.record(f"{name}/memory", knn_accuracy(*known, *asked, neighbors=1), unit="accuracy")
     learned = softmax(features(models["NSAE"], standardize(one.signals)), one.labels.numpy())
     lab.record(
         f"{name}/NSAE",

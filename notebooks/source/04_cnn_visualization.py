@@ -40,15 +40,10 @@
 # | A picture made by guided backpropagation shows what the last layer has learned | this lesson | 5 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
-#   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise.
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds.
-# - `profile` chooses the network that you look into. At `quick` you train it yourself, in seconds: digits on photographs. At `full` it is SqueezeNet, at `paper` AlexNet, both trained on the 1.2 million
-#   photographs of ImageNet; with these, section 2 looks for a detector of faces. The small networks are trained at every profile: for comparison, and for what is written out by hand.
+# `profile` chooses the network that you look into. At `quick` you train it yourself, in seconds: digits on photographs. At `full` it is SqueezeNet, at `paper` AlexNet, both trained on the 1.2 million
+# photographs of ImageNet; with these, section 2 looks for a detector of faces. The small networks are trained at every profile: for comparison, and for what is written out by hand.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (a network that you train), "full" (SqueezeNet) or "paper" (AlexNet)
@@ -62,7 +57,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -73,6 +68,7 @@ from torch import nn
 import labkit
 import labkit.data
 from labkit.data import backgrounds, digit_scenes, place, pretrained, soft_disc
+from labkit.lab.evaluate import accuracy, predict, roc_auc
 from labkit.lab.figures import bars, beside, image_rows, panels
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit
@@ -82,12 +78,6 @@ from labkit.papers.cnn_visualization import Deconvnet, FeatureMaps, Regularizers
 from labkit.papers.sparse_autoencoders import gabor_fit
 
 lab = labkit.start("04_cnn_visualization", profile=profile, seed=seed)
-
-
-# %%
-def generator(name):
-    """Random numbers that depend on the seed and the name, drawn on the CPU."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
 
 
 # %%
@@ -177,7 +167,9 @@ print(mnist.source, photographs.source, sep="\n")
 def scenes(part, count, name):
     """Digits on photographs: images (count, 3, 28, 28), the digits, and which photograph is behind."""
     digits = mnist.train if part == "train" else mnist.test
-    return digit_scenes(digits, photographs, side=28, part=part, count=count, sizes=(18, 28), generator=generator(name))
+    return digit_scenes(
+        digits, photographs, side=28, part=part, count=count, sizes=(18, 28), generator=lab.generator(name)
+    )
 
 
 # %%
@@ -209,7 +201,8 @@ def small_cnn(classes, name):
                 logits=nn.Linear(48 * 3 * 3, classes),
             )
         )
-    nn.init.normal_(net.conv1.weight, std=0.015, generator=generator(name))  # faint, for filters that are easier to see
+    # faint, for filters that are easier to see
+    nn.init.normal_(net.conv1.weight, std=0.015, generator=lab.generator(name))
     return net
 
 
@@ -240,7 +233,7 @@ def train(name, classes, answer, epochs):
             answer(drawn),
             epochs=1,
             batch_size=64,
-            generator=generator(f"{name}, order {epoch}"),
+            generator=lab.generator(f"{name}, order {epoch}"),
             optimizer=optimizer,
             schedule=schedule,
             label=f"{name}, pass {epoch + 1} of {epochs}",
@@ -251,11 +244,9 @@ def train(name, classes, answer, epochs):
 # %%
 digit_net = train("digit network", 10, lambda scenes: scenes.labels, config.epochs)
 photo_net = train("photograph network", len(photographs.colour), lambda scenes: scenes.backgrounds, config.photo_epochs)
-with torch.no_grad():
-    named = digit_net(standard(test_scenes.images)).argmax(1)
-    placed = photo_net(standard(test_scenes.images)).argmax(1)
-lab.record("digit network/accuracy", (named == test_scenes.labels).float().mean(), unit="share of 1,000 test scenes")
-lab.record("photograph network/accuracy", (placed == test_scenes.backgrounds).float().mean(), unit="share")
+x = standard(test_scenes.images)
+lab.record("digit network/accuracy", accuracy(digit_net, x, test_scenes.labels), unit="share of 1,000 test scenes")
+lab.record("photograph network/accuracy", accuracy(photo_net, x, test_scenes.backgrounds), unit="share")
 
 # %% [markdown]
 # From here on, `model` is the network under study: the digit network at `quick`, a network trained on ImageNet otherwise. `untrained` is its twin: the same weights, shuffled within each layer. They have the same distribution and have
@@ -269,7 +260,7 @@ else:
     imagenet = pretrained(config.network)
     print(imagenet.source)
     model, mean, std, class_names = imagenet.model, imagenet.mean, imagenet.std, imagenet.categories
-untrained = paper.randomized(model, generator("untrained"))
+untrained = paper.randomized(model, lab.generator("untrained"))
 
 
 # %%
@@ -498,14 +489,6 @@ def responses(net, layers, images):
 
 
 # %%
-def auc(found, positive):
-    """How well each channel separates: (N, K) responses, (N,) bool -> (K,) in [0, 1]. Ties count half."""
-    ranks = torch.from_numpy(rankdata(found.numpy(), axis=0))  # (N, K), 1 for the weakest
-    count = positive.sum()
-    return ((ranks[positive].sum(0) - count * (count + 1) / 2) / (count * (~positive).sum())).float()
-
-
-# %%
 def clean(split):
     """Faces and other patches, all of one mean and contrast, without the patches that are partly black."""
     black = (split.images == 0).float().mean((1, 2, 3))  # no face has a black border: it would give the others away
@@ -540,7 +523,7 @@ def on_photographs(part, chosen, size=0.8, angle=0, light=1.0, behind=None):
     """Patterns (N, 1, h, w) in the middle of pieces of photographs, or of what is given as `behind`."""
     if behind is None:
         name = "train" if part == "find" else "test"
-        behind, _ = backgrounds(scenery, config.side, len(chosen), generator(f"behind {part}"), part=name)
+        behind, _ = backgrounds(scenery, config.side, len(chosen), lab.generator(f"behind {part}"), part=name)
     return place(chosen, behind, size=size * config.side, angle=angle, brightness=light, alpha=disc)
 
 
@@ -551,7 +534,7 @@ def find_detector(net, kinds):
     for kind in kinds:
         chosen, positive = patterns("find", kind)
         for layer, found in responses(net, config.layers, on_photographs("find", chosen)).items():
-            separates = auc(found, positive)
+            separates = roc_auc(found, positive)
             best = max(best, (separates.max().item(), layer, separates.argmax().item(), kind))
     return best
 
@@ -590,8 +573,8 @@ lab.show(
 
 # %%
 grey = torch.full((len(chosen), 3, config.side, config.side), 0.5)
-noise = torch.rand(grey.shape, generator=generator("noise"))
-other, _ = backgrounds(scenery, config.side, len(chosen), generator("other"), part="test")
+noise = torch.rand(grey.shape, generator=lab.generator("noise"))
+other, _ = backgrounds(scenery, config.side, len(chosen), lab.generator("other"), part="test")
 
 # %%
 changes = {
@@ -609,7 +592,7 @@ for change, values in changes.items():
         images = on_photographs("test", chosen, **options)
         for name, (net, where, unit) in detectors.items():
             found = responses(net, [where], images)[where][:, [unit]]
-            curves.setdefault((name, change), []).append(auc(found, positive).item())
+            curves.setdefault((name, change), []).append(roc_auc(found, positive).item())
 lab.record_all({f"{name}/unchanged": curves[name, "background"][0] for name in detectors}, unit="AUC")
 lab.record_all({f"{name}/{change}, lowest": min(found) for (name, change), found in curves.items()}, unit="AUC")
 
@@ -676,8 +659,8 @@ def one_and_all(net, layer, kind):
     found = responses(net, [layer], on_photographs("find", chosen))[layer]
     later = responses(net, [layer], on_photographs("test", held_out))[layer]
     readout = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(found, positive)
-    best = auc(found, positive).argmax()
-    return auc(later[:, [best]], truth).item(), roc_auc_score(truth, readout.decision_function(later))
+    best = roc_auc(found, positive).argmax()
+    return roc_auc(later[:, best], truth).item(), roc_auc_score(truth, readout.decision_function(later))
 
 
 # %%
@@ -739,7 +722,7 @@ else:  # real photographs in ten classes, small but with labels
     cifar = labkit.data.load("cifar10", profile=profile)
     small, (labels, fresh_labels) = cifar.test.images[::5][:400], cifar.test.labels[::5][:400].split(200)
     labelled, fresh = F.interpolate(small, (112, 112), mode="bilinear", antialias=True).split(200)
-mixed = labels[torch.randperm(len(labels), generator=generator("mixed labels"))]
+mixed = labels[torch.randperm(len(labels), generator=lab.generator("mixed labels"))]
 choosy = {}
 
 # %%
@@ -786,11 +769,10 @@ lab.show(
 
 
 # %%
-@torch.no_grad()
 def decisions(images, silent=()):
     """What the network says when these units of its last hidden layer are silent, (N,)."""
     with paper.ablated(model, last, list(silent)):
-        return torch.cat([model(prepare(part)).argmax(1) for part in images.split(100)])
+        return predict(lambda x: model(prepare(x)), images, batch_size=100).argmax(1)
 
 
 # %%
@@ -802,7 +784,7 @@ kept = {"its class": [], "other classes": [], "its class, random units": []}
 for c in range(10):
     order = torch.where(favourite == c, choosy["trained", last], -1.0).argsort(descending=True)
     three = order[: min(3, int((favourite == c).sum()))].tolist()
-    at_random = torch.randperm(len(favourite), generator=generator(f"silence {c}"))[: len(three)].tolist()
+    at_random = torch.randperm(len(favourite), generator=lab.generator(f"silence {c}"))[: len(three)].tolist()
     if three:
         same, same_at_random = decisions(fresh, three) == whole, decisions(fresh, at_random) == whole
         kept["its class"].append(same[fresh_labels == c].float().mean().item())
@@ -867,7 +849,7 @@ step_length = lab.check(step_length)
 # %%
 def ascend(unit, steps, desired):
     """Gradient ascent on one output unit, without regularization: the image minus the mean, and the activations."""
-    x = 10 / 255 * torch.randn(1, 3, config.side, config.side, generator=generator("start"))
+    x = 10 / 255 * torch.randn(1, 3, config.side, config.side, generator=lab.generator("start"))
     centre, way = mean[:, None, None], []
     for _ in range(steps):
         x.requires_grad_()
@@ -929,8 +911,8 @@ def fine_detail(images):
 
 
 # %%
-pieces, _ = backgrounds(photographs, config.side, 60, generator("pieces"), part="test")
-begun = 10 / 255 * torch.randn(image.shape, generator=generator("start"))  # the noise that ascent began with
+pieces, _ = backgrounds(photographs, config.side, 60, lab.generator("pieces"), part="test")
+begun = 10 / 255 * torch.randn(image.shape, generator=lab.generator("start"))  # the noise that ascent began with
 lab.record("detail/photographs", fine_detail(pieces).mean(), unit="share of power")
 lab.record("detail/starting noise", fine_detail(begun).mean(), unit="share of power")
 lab.record("detail/ascent", fine_detail(image - begun).mean(), unit="share of power of what ascent added")
@@ -998,7 +980,7 @@ hidden = sorted(busy.topk(4).indices.tolist())  # four units that fire on real i
 # %%
 def climb(layer, units, **options):
     options = {
-        "generator": generator("start"),
+        "generator": lab.generator("start"),
         "steps": config.steps,
         "lr": config.lr,
         "desired": config.gain,
@@ -1140,7 +1122,7 @@ x = (drawn["blur"].images[:1] - mean[:, None, None]).requires_grad_()  # (1, 3, 
 (gradient,) = torch.autograd.grad(logits(x / std[:, None, None])[0, outputs[0]], x)
 x = x.detach()
 predicted = -(x * gradient).sum(1).flatten()  # (H * W,)
-tried = predicted.abs().topk(400).indices[torch.randperm(400, generator=generator("pixels"))[:100]]
+tried = predicted.abs().topk(400).indices[torch.randperm(400, generator=lab.generator("pixels"))[:100]]
 steps_back = [f"{what}, {share:.0%}" for share in (0.01, 1.0) for what in ("correlation", "slope")]
 
 # %%
@@ -1379,7 +1361,7 @@ lab.claim(
 if model is digit_net:
     pool = scenes("test", config.pool, "pool").images
 else:  # as many things as we have: small photographs, enlarged
-    drawn_images = torch.randperm(len(cifar.test), generator=generator("pool"))[: config.pool]
+    drawn_images = torch.randperm(len(cifar.test), generator=lab.generator("pool"))[: config.pool]
     pool = F.interpolate(cifar.test.images[drawn_images], (112, 112), mode="bilinear", antialias=True)
 shallow, deep = config.layers[1], config.layers[-1]
 looked_at = dict.fromkeys((shallow, layer, deep))  # `layer` is the detector's; no layer twice
@@ -1429,7 +1411,7 @@ def likeness(pictures):
 # %%
 for name, net, top in (("", model, best[deep]), ("untrained ", untrained, untrained_best)):
     alive = torch.where(top.values[:, -1] > 0)[0]
-    alive = alive[torch.randperm(len(alive), generator=generator("alive"))[:24]].tolist()
+    alive = alive[torch.randperm(len(alive), generator=lab.generator("alive"))[:24]].tolist()
     alike = np.array([[likeness(found) for found in nine(net, deep, unit)] for unit in alive]).reshape(-1, 2)
     between = dict(zip((f"nine/{name}patches", f"nine/{name}projections"), alike.mean(0), strict=True))
     lab.record_all(between, unit="mean correlation")
@@ -1480,7 +1462,7 @@ lab.show(
 
 # %%
 copies = {
-    "last layer shuffled": paper.randomized(model, generator("last"), [config.output]),
+    "last layer shuffled": paper.randomized(model, lab.generator("last"), [config.output]),
     "all layers shuffled": untrained,
 }
 
@@ -1605,7 +1587,7 @@ lab.record(
 # Ascent needs a gradient to start, and behind a closed ReLU there is none. Of the units of the last hidden layer, in the middle of their maps, how many are closed to noise? (Before the ReLU each has a gradient. That is why section 4 asked there.)
 
 # %%
-start = (10 / 255 * torch.randn(20, 3, config.side, config.side, generator=generator("noise starts"))) / std[
+start = (10 / 255 * torch.randn(20, 3, config.side, config.side, generator=lab.generator("noise starts"))) / std[
     :, None, None
 ]
 found = FeatureMaps(model, last)(start)[last]  # (20, K, h, w)

@@ -40,21 +40,17 @@
 # | Capsules recognise toys from new viewpoints better than the baselines, self-routing best (at `paper` only) | paper | 9 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
-#   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise. (The long experiments take the library's layers, which do the same faster.)
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
-# - `profile` chooses the scale. `quick`: 4,000 digits and small networks. `full`: all of MNIST, and a tenth-size CIFAR-10. `paper`: ResNet-20 on CIFAR-10 and SVHN and the viewpoints of smallNORB, with the published schedules, which takes days of a GPU: run it by `labkit run 05 --profile paper`, which keeps checkpoints after every pass and goes on where it was stopped.
+# The long experiments take the library's layers, which do the same as your functions, faster.
+#
+# `profile` chooses the scale. `quick`: 4,000 digits and small networks. `full`: all of MNIST, and a tenth-size CIFAR-10. `paper`: ResNet-20 on CIFAR-10 and SVHN and the viewpoints of smallNORB, with the published schedules, which takes days of a GPU: run it by `labkit run 05 --profile paper`, which keeps checkpoints after every pass and goes on where it was stopped.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (digits), "full" (all of MNIST, a subset of CIFAR-10) or "paper" (ResNet-20, a GPU)
 seed = 0  # another seed: other initial weights, another order of the images
 
 # %%
-import time
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -66,11 +62,11 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 # %%
 import labkit
 import labkit.data
+from labkit.lab.evaluate import accuracy, macs, milliseconds, parameter_count, predict, saved_megabytes
 from labkit.lab.figures import bars, beside, image_rows, panels
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit
@@ -82,16 +78,10 @@ lab = labkit.start("05_self_routing_capsules", profile=profile, seed=seed)
 
 
 # %%
-def generator(name):
-    """Random numbers that depend on the seed and the name, drawn on the CPU."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
-
-
-# %%
 @dataclass(frozen=True)
 class Training:
     epochs: int  # passes over the training images
-    batch: int  # images for one step
+    batch_size: int  # images for one step
     types: int  # kinds of capsules in a capsule layer
     pose: int  # numbers in a pose, a square number for EM
     eps: float  # how far an attack may move a pixel, in units of the input
@@ -104,12 +94,12 @@ class Config:
     digits: Training  # how the networks for digits are trained
     photographs: dict[str, Training]  # the same for each data set of colour photographs, where there are any
     counts: tuple[int, ...]  # numbers of capsule types to compare in section 9
-    grown: tuple[str, ...]  # the routings that section 9 trains with them
-    growing: str  # the data set on which section 9 trains
-    attacked: int  # test images that are attacked
-    leashed: int  # of these, how many are attacked with growing eps
-    turned: int  # test images for every affine change
-    fitted: int  # training digits to which linear readouts are fitted
+    scaling_routings: tuple[str, ...]  # the routings that section 9 trains with them
+    scaling_data: str  # the data set on which section 9 trains
+    attack_size: int  # test images that are attacked
+    eps_sweep_size: int  # of these, how many are attacked with growing eps
+    affine_size: int  # test images for every affine change
+    probe_size: int  # training digits to which linear readouts are fitted
     viewpoints: Training | None = None  # how networks for smallNORB are trained, where they are
     layers: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (32, 2))  # channels and stride of the backbone for digits
     widened: tuple[tuple[int, int], ...] = ((32, 2), (64, 2), (64, 2))  # channels and stride of that for photographs
@@ -126,12 +116,12 @@ quick = Config(
     digits=Training(2, 100, 6, 9, 0.3),
     photographs={},
     counts=(2, 4, 6),
-    grown=("self",),
-    growing="digits",
-    attacked=80,
-    leashed=30,
-    turned=100,
-    fitted=1000,
+    scaling_routings=("self",),
+    scaling_data="digits",
+    attack_size=80,
+    eps_sweep_size=30,
+    affine_size=100,
+    probe_size=1000,
 )
 
 # %%
@@ -139,12 +129,12 @@ full = Config(
     digits=Training(1, 128, 8, 16, 0.3),
     photographs={"cifar10": Training(4, 100, 8, 16, 0.1)},
     counts=(2, 4, 8),
-    grown=("self", "dynamic"),
-    growing="digits",
-    attacked=300,
-    leashed=150,
-    turned=500,
-    fitted=1600,
+    scaling_routings=("self", "dynamic"),
+    scaling_data="digits",
+    attack_size=300,
+    eps_sweep_size=150,
+    affine_size=500,
+    probe_size=1600,
 )
 
 # %%
@@ -152,12 +142,12 @@ long = Config(
     digits=Training(10, 64, 32, 16, 0.3),
     photographs=as_published,
     counts=(8, 16, 32),
-    grown=("self", "dynamic", "em"),
-    growing="cifar10",
-    attacked=1344,
-    leashed=600,
-    turned=10000,
-    fitted=10000,
+    scaling_routings=("self", "dynamic", "em"),
+    scaling_data="cifar10",
+    attack_size=1344,
+    eps_sweep_size=600,
+    affine_size=10000,
+    probe_size=10000,
     viewpoints=as_published["svhn"],  # the schedule is the same
 )
 
@@ -446,22 +436,13 @@ published = {  # millions of parameters, "FLOPs" in millions: Hahn et al., poste
 }
 
 
-# %%
-def macs(model, image):
-    """Multiplications and additions of matrix products and convolutions for one image (1, C, H, W)."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(image)
-    return counter.get_total_flops() / 2
-
-
 # %% tags=["nbval-check-output"]
 print("                parameters  published     MACs  published")
 for (routing, depth), (millions, flops) in published.items():
     with torch.device("meta"):  # shapes without numbers: enough to count
         net = paper.resnet20_capsules(routing, depth)
         counted = macs(net, torch.zeros(1, 3, 32, 32))
-    parameters = sum(p.numel() for p in net.parameters())
-    print(f"{routing:>12}-{depth} {parameters:12,} {millions:8} M {counted / 1e6:7.1f} M {flops:8} M")
+    print(f"{routing:>12}-{depth} {parameter_count(net):12,} {millions:8} M {counted / 1e6:7.1f} M {flops:8} M")
 
 # %% [markdown]
 # All eight parameter counts agree. The operations do not follow one rule: the published figures of the networks named 1 are up to a fifth above our MACs (they seem to include work per element). Those of the networks named 2 are 1.4 to 2.1 times our MACs, as if at least some multiplications and additions had been counted apart. So do not compare the first kind with the second.
@@ -475,7 +456,7 @@ for (routing, depth), (millions, flops) in published.items():
 @dataclass(frozen=True)
 class Task:
     name: str
-    train: torch.Tensor  # images (N, C, H, W), standardised
+    train: torch.Tensor  # images (N, C, H, W), standardized
     train_labels: torch.Tensor
     test: torch.Tensor
     test_labels: torch.Tensor
@@ -494,14 +475,13 @@ constants = {  # mean and standard deviation of each colour in the authors' code
 def load(name):
     data = labkit.data.load("mnist" if name == "digits" else name, profile=profile)
     print(data.source)
-    pixels = data.train.images
-    mean, std = constants.get(name) or (pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
-    mean, std = (torch.as_tensor(values)[:, None, None] for values in (mean, std))
-    images = [((split.images - mean) / std).to(lab.device) for split in (data.train, data.test)]
-    labels = [split.labels.to(lab.device) for split in (data.train, data.test)]
+    statistics = constants.get(name) or data.channel_statistics()
+    mean, std = (torch.as_tensor(values).view(-1, 1, 1) for values in statistics)
+    data = data.standardized(mean, std)
+    parts = (t.to(lab.device) for part in (data.train, data.test) for t in (part.images, part.labels))
     training = config.digits if name == "digits" else config.photographs[name]
     box = ((-mean / std).to(lab.device), ((1 - mean) / std).to(lab.device))
-    return Task(name, images[0], labels[0], images[1], labels[1], box, training)
+    return Task(name, *parts, box, training)
 
 
 # %%
@@ -575,33 +555,21 @@ def train(task, routing, types=None, rounds=3):
         model = channels_last(build(task, routing, types)).to(lab.device)
     if rounds != 3:
         model.last.iterations = rounds
-    optimizer, schedule = optimizer_of(model, training, -(-len(task.train) // training.batch))
+    optimizer, schedule = optimizer_of(model, training, -(-len(task.train) // training.batch_size))
     fit(
         model,
         nll(task),
         task.train,
         task.train_labels,
         epochs=training.epochs,
-        batch_size=training.batch,
-        generator=generator(f"{seeds}, order"),
+        batch_size=training.batch_size,
+        generator=lab.generator(f"{seeds}, order"),
         optimizer=optimizer,
         schedule=schedule,
         checkpoint=lab.checkpoint(name),
         label=f"{task.name}, {routing}" + (f", {types} types" if types else ""),
     )
     return model
-
-
-# %%
-def log_p(model, x):
-    """What a network says to any number of images, (N, 10)."""
-    with torch.no_grad():
-        return torch.cat([model(part) for part in x.split(500)])
-
-
-# %%
-def accuracy(model, x, labels):
-    return (log_p(model, x).argmax(1) == labels).float().mean().item()
 
 
 # %% [markdown]
@@ -691,43 +659,19 @@ lab.claim(
 
 
 # %%
-def kept(model, x):
-    """MB that autograd keeps after the forward pass, besides the weights."""
-    model = deepcopy(model).train()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    sizes = {}
-
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _alive = model(x)  # until it goes, no two of these tensors share an address
-    return sum(size for address, size in sizes.items() if address not in weights) / 1e6
-
-
-# %%
 def step_time(model, x, labels):
-    """Milliseconds of the fastest of three training steps, forward and backward."""
-    model, times = deepcopy(model).train(), []
-    finish = torch.cuda.synchronize if x.is_cuda else lambda: None  # a GPU is only told what to do, and works on
-    for _ in range(3):
-        finish()
-        begin = time.perf_counter()
-        F.nll_loss(model(x), labels).backward()
-        finish()
-        times.append(1000 * (time.perf_counter() - begin))
-    return min(times)
+    """Milliseconds of a training step of a copy, forward and backward."""
+    model = deepcopy(model).train()
+    return milliseconds(lambda: F.nll_loss(model(x), labels).backward())
 
 
 # %%
 batch, its_labels = digits.train[:64].clone(), digits.train_labels[:64]  # a slice shares the memory of the whole set
 for routing in routings:
     net = nets["digits", routing]
-    lab.record(f"cost/{routing}/parameters", sum(p.numel() for p in net.parameters()) / 1e3, unit="thousand")
-    lab.record(f"cost/{routing}/MACs", macs(net, batch[:1]) / 1e3, unit="thousand for one image")
-    lab.record(f"cost/{routing}/kept", kept(net, batch), unit="MB for a batch of 64")
+    lab.record(f"cost/{routing}/parameters", parameter_count(net) / 1e3, unit="thousand")
+    lab.record(f"cost/{routing}/MACs", macs(net, batch) / 1e3, unit="thousand for one image")
+    lab.record(f"cost/{routing}/kept", saved_megabytes(net, batch), unit="MB for a batch of 64")
     print(f"{routing}: a training step took {step_time(net, batch, its_labels):.0f} ms (on this machine, this time)")
 
 # %%
@@ -773,18 +717,18 @@ class Alone(nn.Module):
 
 
 # %%
-growth, milliseconds = {}, {}
+growth, times = {}, {}
 for routing, make in layers.items():
     for A in (2, 4, 8):
         with lab.seeded("growth"):
             alone, poses = Alone(make(A)), torch.randn(8, A * 16, 4, 4, requires_grad=True)
-        growth[routing, A] = kept(alone, poses)
-        milliseconds[routing, A] = step_time(alone, poses, torch.zeros(8, dtype=torch.int64))
+        growth[routing, A] = saved_megabytes(alone, poses)
+        times[routing, A] = step_time(alone, poses, torch.zeros(8, dtype=torch.int64))
 lab.record_all({f"growth/{routing}, {A} types": size for (routing, A), size in growth.items()}, unit="MB kept")
 
 # %%
 figure, axes = panels(1, 2, width=4.4, height=3.2)
-for ax, values, what in zip(axes, (growth, milliseconds), ("MB kept", "ms, this machine"), strict=True):
+for ax, values, what in zip(axes, (growth, times), ("MB kept", "ms, this machine"), strict=True):
     for routing in layers:
         ax.plot((2, 4, 8), [values[routing, A] for A in (2, 4, 8)], marker="o", label=routing)
     ax.set(xlabel="types below and above", ylabel=what, xscale="log", yscale="log")
@@ -832,13 +776,13 @@ def turned(x, rotation=0.0, scale=1.0, shear=0.0, shift=0.0):
 # %%
 def turned_at_random(x, labels, name):
     """As many images, each turned by its own angle, with labels and angles."""
-    at = torch.rand(len(x), generator=generator(name)) * 60 - 30
+    at = torch.rand(len(x), generator=lab.generator(name)) * 60 - 30
     return turned(x, at), labels, at
 
 
 # %%
 upright = {
-    "train": (digits.train[: config.fitted], digits.train_labels[: config.fitted]),
+    "train": (digits.train[: config.probe_size], digits.train_labels[: config.probe_size]),
     "test": (digits.test[:1000], digits.test_labels[:1000]),
 }
 seen = {
@@ -1202,14 +1146,14 @@ for name, task in tasks.items():
 def understood(task, count):
     """The first `count` test images that all networks of a task classify correctly, with labels."""
     x, y = task.test[: 4 * count], task.test_labels[: 4 * count]
-    right = torch.stack([log_p(nets[task.name, routing], x).argmax(1) == y for routing in routings]).all(0)
+    right = torch.stack([predict(nets[task.name, routing], x).argmax(1) == y for routing in routings]).all(0)
     if not right.any():
         raise ValueError(f"no image of {task.name} is recognised by all five networks: look at their errors")
     return x[right][:count], y[right][:count]
 
 
 # %%
-victims = {name: understood(task, config.attacked) for name, task in tasks.items()}
+victims = {name: understood(task, config.attack_size) for name, task in tasks.items()}
 print({name: f"{len(y)} images" for name, (_, y) in victims.items()})
 wide = (-1.0, 1.0)  # the published box
 attacks = {
@@ -1230,7 +1174,7 @@ def attacked(name, routing, attack, eps, box, first=None):
     each_step = (-torch.inf, torch.inf) if box is wide else box  # the authors' code clips in the end only
     images = torch.cat([method(net, *pair, eps, targeted=targeted, box=each_step) for pair in pairs])
     images = images.clamp(*wide) if box is wide else images
-    hit = (log_p(net, images).argmax(1) == goal) == targeted
+    hit = (predict(net, images).argmax(1) == goal) == targeted
     return images, 100 * hit.float().mean().item()
 
 
@@ -1302,7 +1246,7 @@ chosen = [int(torch.where(y == d)[0][0]) for d in range(10) if (y == d).any()]
 low, high = (end.cpu() for end in digits.box)
 rows = {"image": x[chosen]} | {f"BIM on {r}": fooled["digits", r][chosen] for r in ("average", "self")}
 rows = {name: ((images.cpu() - low) / (high - low))[:, 0] for name, images in rows.items()}
-read = [log_p(nets["digits", r], fooled["digits", r][chosen]).argmax(1).tolist() for r in ("average", "self")]
+read = [predict(nets["digits", r], fooled["digits", r][chosen]).argmax(1).tolist() for r in ("average", "self")]
 lab.show(
     image_rows(rows, columns=[f"{first}, {second}" for first, second in zip(*read, strict=True)]),
     alt="Digits, one of each class that is there, as they are and after BIM on the networks average and self: a faint grey pattern lies over the attacked images. In them the networks average and self read "
@@ -1320,9 +1264,11 @@ lab.show(
 
 # %%
 eps_range = tuple(round(f * digits.training.eps, 3) for f in (0.5, 1, 2, 4))
-curves = {r: [attacked("digits", r, "BIM", eps, digits.box, config.leashed)[1] for eps in eps_range] for r in routings}
+curves = {
+    r: [attacked("digits", r, "BIM", eps, digits.box, config.eps_sweep_size)[1] for eps in eps_range] for r in routings
+}
 lab.record_all({f"leash/{r}/BIM at {eps_range[-1]}": curve[-1] for r, curve in curves.items()}, unit="% success")
-farthest = {r: attacked("digits", r, "FGSM", eps_range[-1], digits.box, config.leashed)[1] for r in routings}
+farthest = {r: attacked("digits", r, "FGSM", eps_range[-1], digits.box, config.eps_sweep_size)[1] for r in routings}
 lab.record_all({f"leash/{r}/FGSM at {eps_range[-1]}": rate for r, rate in farthest.items()}, unit="% success")
 
 # %%
@@ -1330,7 +1276,7 @@ transfer = {
     name: np.array(
         [
             [
-                100 * (log_p(nets[name, on], fooled[name, made]).argmax(1) != victims[name][1]).float().mean().item()
+                100 * (predict(nets[name, on], fooled[name, made]).argmax(1) != victims[name][1]).float().mean().item()
                 for on in routings
             ]
             for made in routings
@@ -1505,7 +1451,7 @@ unchanged = {"rotation": 0, "scale": 1.0, "shear": 0, "shift": 0}
 units = {"rotation": "degrees", "scale": "times", "shear": "degrees", "shift": "pixels"}
 
 # %%
-x, y = understood(digits, config.turned)
+x, y = understood(digits, config.affine_size)
 stands = {}  # (change, routing): accuracies
 for change, values in ranges.items():
     for value in values:
@@ -1650,8 +1596,8 @@ lab.tell(
 # **Predict.** How will errors and success change with the number of types?
 
 # %%
-growing, grown = tasks[config.growing], {}
-for routing in config.grown:
+growing, grown = tasks[config.scaling_data], {}
+for routing in config.scaling_routings:
     for types_now in config.counts:
         same = types_now == growing.training.types
         grown[routing, types_now] = nets[growing.name, routing] if same else train(growing, routing, types_now)
@@ -1660,16 +1606,16 @@ for routing in config.grown:
 # %%
 def falls(net):
     """Success of BIM, in %, on the first test images that this network classifies correctly."""
-    x, y = growing.test[: 2 * config.attacked], growing.test_labels[: 2 * config.attacked]
-    right = log_p(net, x).argmax(1) == y
-    x, y = x[right][: config.attacked], y[right][: config.attacked]
+    x, y = growing.test[: 2 * config.attack_size], growing.test_labels[: 2 * config.attack_size]
+    right = predict(net, x).argmax(1) == y
+    x, y = x[right][: config.attack_size], y[right][: config.attack_size]
     images = torch.cat(
         [
             bim(net, *pair, growing.training.eps, box=growing.box)
             for pair in zip(x.split(100), y.split(100), strict=True)
         ]
     )
-    return 100 * (log_p(net, images).argmax(1) != y).float().mean().item()
+    return 100 * (predict(net, images).argmax(1) != y).float().mean().item()
 
 
 # %%
@@ -1681,7 +1627,7 @@ for (routing, types_now), net in grown.items():
 # %%
 figure, axes = panels(1, 2, width=4.4, height=3.2)
 for ax, what in zip(axes, ("error", "BIM"), strict=True):
-    for routing in config.grown:
+    for routing in config.scaling_routings:
         ax.plot(
             config.counts,
             [lab.metrics[f"types/{routing}, {n}/{what}"] for n in config.counts],
@@ -1747,10 +1693,15 @@ def viewpoint_network(by, routing, part):
     with lab.seeded(name):
         backbone = convnet_features(1, *paper.SMALLNORB)
         model = channels_last(classifier(backbone, 128, 4, routing, classes=5)).to(lab.device)
-    steps = -(-len(part.labels) // settings.batch)
+    steps = -(-len(part.labels) // settings.batch_size)
     optimizer, schedule = optimizer_of(model, settings, steps)
     data = part.images.to(lab.device), part.labels.to(lab.device)
-    how = {"epochs": settings.epochs, "batch_size": settings.batch, "generator": generator(name), "label": name}
+    how = {
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "generator": lab.generator(name),
+        "label": name,
+    }
     fit(
         model,
         viewpoint_loss(routing, lambda: schedule.last_epoch // steps / settings.epochs),  # goes on after a stop

@@ -40,12 +40,11 @@
 # | On Breakout EBU scores higher than one-step DQN (not at `quick`) | paper | 9 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck? `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with your function when it is right, with the reference otherwise. The deep agents of sections 6 and 7 learn from the targets that your `backward_targets` computes; all else takes the library's functions, which do the same faster.
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
-# - `profile` chooses the scale. `quick`: deep agents in one maze, 5,250 steps each. `full`: up to five mazes for each question, up to three agents of each kind in each, and Breakout for a while (with the extra `atari`). `paper`: 50 mazes of 200,000 steps, and Breakout with the published settings, 2.5 million steps, for which you want a GPU: run it by `labkit run 06 --profile paper`, which keeps checkpoints and goes on where it was stopped.
+# The deep agents of sections 6 and 7 learn from the targets that your `backward_targets` computes; all else takes the library's functions, which do the same faster.
+#
+# `profile` chooses the scale. `quick`: deep agents in one maze, 5,250 steps each. `full`: up to five mazes for each question, up to three agents of each kind in each, and Breakout for a while (with the extra `atari`). `paper`: 50 mazes of 200,000 steps, and Breakout with the published settings, 2.5 million steps, for which you want a GPU: run it by `labkit run 06 --profile paper`, which keeps checkpoints and goes on where it was stopped.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (one maze), "full" (five mazes, Breakout for a while) or "paper" (a GPU)
@@ -79,12 +78,6 @@ torch.set_num_threads(1)  # these networks are so small that a second thread cos
 
 
 # %%
-def generator(name):
-    """Random numbers that depend on the seed and the name, drawn on the CPU."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
-
-
-# %%
 @dataclass(frozen=True)
 class Game:
     steps: int  # decisions of the agent, four frames each
@@ -92,7 +85,7 @@ class Game:
     warm_up: int  # decisions before learning begins
     exploring: int  # decisions over which random actions get rarer
     sync: int  # updates between copies to the target network
-    every: int  # decisions between evaluations
+    eval_every: int  # decisions between evaluations
     games: int  # games played for each evaluation
     published: bool = False  # take the published optimizer; EBU updates at every step, DQN at every fourth
 
@@ -102,16 +95,16 @@ class Game:
 class Config:
     runs: int  # simulated runs of the chain
     tables: int  # mazes for agents with a table
-    slips: int  # episodes of agents with a table where moves are random
+    noisy_episodes: int  # episodes of agents with a table where moves are random
     mazes: int  # mazes with 20 % walls for the comparison of deep agents
     agents: int  # agents of each kind in each of these mazes
     dense: int  # mazes with 50 % walls for the same
     steps: int  # steps of each deep agent in its maze
     exploring: int  # steps over which random actions get rarer
-    every: int  # steps between evaluations
+    eval_every: int  # steps between evaluations
     betas: tuple[float, ...]  # diffusion factors to compare where moves are certain
-    believed: tuple[float, ...]  # the same where moves are random
-    varied: int  # mazes in which they are compared
+    stochastic_betas: tuple[float, ...]  # the same where moves are random
+    beta_mazes: int  # mazes in which they are compared
     learners: tuple[float, ...]  # diffusion factors of adaptive EBU, if there is any
     select: int  # steps after which the best learner is copied
     images: int | None = 20  # images of each digit, or all: few, so that an agent meets each often
@@ -125,16 +118,16 @@ class Config:
 quick = Config(
     runs=10_000,
     tables=3,
-    slips=300,
+    noisy_episodes=300,
     mazes=1,
     agents=1,
     dense=0,
     steps=5250,
     exploring=8000,
-    every=750,
+    eval_every=750,
     betas=(0.0, 0.5, 1.0),
-    believed=(0.5, 1.0),
-    varied=1,
+    stochastic_betas=(0.5, 1.0),
+    beta_mazes=1,
     learners=(),
     select=1500,
 )
@@ -143,16 +136,16 @@ quick = Config(
 full = Config(
     runs=100_000,
     tables=20,
-    slips=2000,
+    noisy_episodes=2000,
     mazes=5,
     agents=3,
     dense=4,
     steps=8000,
     exploring=8000,
-    every=500,
+    eval_every=500,
     betas=(0.0, 0.25, 0.5, 0.75, 1.0),
-    believed=(0.0, 0.25, 0.5, 0.75, 1.0),
-    varied=4,
+    stochastic_betas=(0.0, 0.25, 0.5, 0.75, 1.0),
+    beta_mazes=4,
     learners=(0.0, 0.25, 0.5, 0.75, 1.0),
     select=1500,
     games={"Breakout": Game(40_000, 42, 2000, 20_000, 500, 5000, 6)},
@@ -162,16 +155,16 @@ full = Config(
 long = Config(
     runs=100_000,
     tables=50,
-    slips=5000,
+    noisy_episodes=5000,
     mazes=50,
     agents=1,
     dense=50,
     steps=200_000,
     exploring=100_000,
-    every=2000,
+    eval_every=2000,
     betas=tuple(k / 10 for k in range(11)),
-    believed=tuple(k / 10 for k in range(11)),
-    varied=10,
+    stochastic_betas=tuple(k / 10 for k in range(11)),
+    beta_mazes=10,
     learners=tuple(k / 10 for k in range(11)),
     select=10_000,
     images=None,
@@ -228,7 +221,7 @@ uniform_updates_mean = lab.check(uniform_updates_mean)
 
 # %%
 chain = [1] * 5
-simulated = paper.simulate_uniform_updates(chain, config.runs, generator("chain"))
+simulated = paper.simulate_uniform_updates(chain, config.runs, lab.generator("chain"))
 exact = paper.uniform_updates_pmf(chain, most=80)  # P(U = u), u = 0 ... 80
 lab.record("chain/mean", uniform_updates_mean(chain), "updates")
 lab.record("chain/mean of the runs", simulated.double().mean(), "updates")
@@ -290,7 +283,7 @@ def wander(n, rng):
 
 
 # %%
-rng = np.random.default_rng(generator("wander").initial_seed())
+rng = np.random.default_rng(lab.generator("wander").initial_seed())
 for n in (5, 20):
     walks = [wander(n, rng) for _ in range(1000)]
     ratios = [uniform_updates_mean(*walk) / (sum(walk[0]) + walk[1]) for walk in walks]
@@ -345,7 +338,7 @@ REWARDS = {"goal_reward": 10.0, "bump_reward": -0.1}
 
 def maze(index, density=0.2):
     """The walls of one of this run's mazes, (10, 10)."""
-    rng = np.random.default_rng(generator(f"maze {index} of density {density}").initial_seed())
+    rng = np.random.default_rng(lab.generator(f"maze {index} of density {density}").initial_seed())
     return draw_walls(rng, size=10, density=density)
 
 
@@ -389,7 +382,7 @@ def at_random(draw, state):
 
 walls = maze(0)
 env = Maze(walls, max_steps=20_000, **REWARDS)
-episode = paper.play_episode(env, partial(at_random, generator("walk")), seed=seed, longest=20_000)
+episode = paper.play_episode(env, partial(at_random, lab.generator("walk")), seed=seed, longest=20_000)
 T = len(episode)
 lab.record("sweep/length of the episode", T, "steps")
 
@@ -404,7 +397,10 @@ def learned(order):
     return q
 
 
-orders = {"backward": range(T - 1, -1, -1), "uniform": torch.randint(T, (T,), generator=generator("draws")).tolist()}
+orders = {
+    "backward": range(T - 1, -1, -1),
+    "uniform": torch.randint(T, (T,), generator=lab.generator("draws")).tolist(),
+}
 
 # %% [markdown]
 # **Predict.** After $T$ uniform draws, how far from the goal will values have come?
@@ -472,7 +468,7 @@ def updates_needed(walls, number, backward, episodes=200):
         return bool(found)  # then it is over
 
     env = Maze(walls, max_steps=1000, **REWARDS)
-    options = {"gamma": GAMMA, "generator": generator(f"table {number}"), "after_episode": look}
+    options = {"gamma": GAMMA, "generator": lab.generator(f"table {number}"), "after_episode": look}
     paper.tabular_ebu(env, episodes=episodes, backward=backward, **options)
     return found[0] if found else NEVER
 
@@ -539,20 +535,20 @@ def note_start(values, q, updates):
 
 for alpha in worth:
     env = Maze(walls, max_steps=1000, random_moves=0.2, **REWARDS)
-    options = {"gamma": GAMMA, "alpha": alpha, "generator": generator("slippery")}
-    paper.tabular_ebu(env, episodes=config.slips, after_episode=partial(note_start, worth[alpha]), **options)
-    late = worth[alpha][-config.slips // 4 :]
+    options = {"gamma": GAMMA, "alpha": alpha, "generator": lab.generator("slippery")}
+    paper.tabular_ebu(env, episodes=config.noisy_episodes, after_episode=partial(note_start, worth[alpha]), **options)
+    late = worth[alpha][-config.noisy_episodes // 4 :]
     lab.record(f"slippery/alpha {alpha:g}/value of the start", np.mean(late))
 lab.record_all({"slippery/true value of the start": slippery, "slippery/value if moves were certain": if_certain})
 
 # %%
 figure, ax = panels(width=5.6)
 for alpha, values in worth.items():
-    ax.plot(range(1, config.slips + 1), values, label=f"$\\alpha$ = {alpha:g}")
+    ax.plot(range(1, config.noisy_episodes + 1), values, label=f"$\\alpha$ = {alpha:g}")
 ax.axhline(slippery, color="black", linewidth=0.8)
 ax.axhline(if_certain, color="black", linewidth=0.8, linestyle=":")
-ax.text(config.slips, slippery, " true", va="center")
-ax.text(config.slips, if_certain, " if certain", va="center")
+ax.text(config.noisy_episodes, slippery, " true", va="center")
+ax.text(config.noisy_episodes, if_certain, " if certain", va="center")
 ax.set(xlabel="episodes", ylabel="value of the start", ylim=(0, None))
 ax.legend(frameon=False, loc="lower right")
 lab.show(
@@ -736,7 +732,7 @@ image_choices(lambda beta: as_png(reach_figure((beta,))), {"beta": [round(k / 20
 # The recursion is sequential in time. The library also has a version for a batch of episodes of different lengths, which composes the maps $y_{k+1} \mapsto y_k$ pairwise and needs no loop over time. Do your targets and its agree, with padding?
 
 # %%
-g = generator("batch")
+g = lab.generator("batch")
 sizes, most = [1, 7, 30, 64], 64
 mask = torch.arange(most) < torch.tensor(sizes)[:, None]  # (4, 64)
 batch = (
@@ -756,8 +752,8 @@ lab.tell("They differ by {batched/largest difference:g} at most, rounded to five
 # What lies in the memory, and what is drawn from it? Here are episodes of random play in a small maze of 5 x 5, cut off after 60 steps:
 
 # %%
-small_walls = draw_walls(np.random.default_rng(generator("small maze").initial_seed()), size=5, density=0.2)
-memory, draw = EpisodeReplay(100_000), generator("random play")
+small_walls = draw_walls(np.random.default_rng(lab.generator("small maze").initial_seed()), size=5, density=0.2)
+memory, draw = EpisodeReplay(100_000), lab.generator("random play")
 env = Maze(small_walls, max_steps=60, **REWARDS)
 while sum(episode.terminated for episode in memory.episodes) < 5:
     start = int(torch.randint(2**31, (), generator=draw))
@@ -818,7 +814,7 @@ image_choices(
 share = sum((episode.rewards > 0).sum() for episode in memory.episodes) / len(memory)
 lab.record("memory/share of steps with the goal", share)
 lab.record("memory/minibatches of 32 without it", (1 - share) ** 32)
-play, env = partial(at_random, generator("long walks")), Maze(maze(0), max_steps=1000, **REWARDS)
+play, env = partial(at_random, lab.generator("long walks")), Maze(maze(0), max_steps=1000, **REWARDS)
 walks = [paper.play_episode(env, play, seed=k, longest=1000) for k in range(20)]
 wide = sum((walk.rewards > 0).sum() for walk in walks) / sum(len(walk) for walk in walks)
 lab.record("memory/share of steps with the goal, 10 x 10", wide)
@@ -875,7 +871,7 @@ look_at = DigitImages(digits, 10)
 
 # %%
 figure, axes = panels(1, 4, width=1.9, height=2.0)
-chances = torch.rand(4, 2, generator=generator("looks")).numpy()  # which image of each digit
+chances = torch.rand(4, 2, generator=lab.generator("looks")).numpy()  # which image of each digit
 for ax, cell, chance in zip(axes, ((0, 0), (0, 1), (4, 7), (4, 7)), chances, strict=True):
     seen = look_at(np.array(cell), chance)
     ax.imshow(np.hstack(seen), cmap="gray_r")
@@ -902,7 +898,7 @@ KINDS = {"EBU": EBU, "1-step DQN": DQNAgent, "5-step DQN": partial(DQNAgent, n_s
 # %%
 def deep_agent(kind, number, ratio, sync=250):
     """A new agent; `number` decides its weights and its luck, equally for all kinds."""
-    g = generator(f"agent {number}")
+    g = lab.generator(f"agent {number}")
     settings = Settings(
         gamma=GAMMA,
         capacity=100_000,
@@ -975,7 +971,7 @@ def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=None
     walls, slips = maze(index, density), [(slips or {}).get(kind, 0.0) for kind in kinds for _ in range(count)]
     agents = [deep_agent(made, 1000 * index + n, ratio, sync) for made in kinds.values() for n in range(count)]
     envs = [Maze(walls, digits, max_steps=1000, random_moves=slip, **REWARDS) for slip in slips]
-    work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, slips), every=config.every)
+    work = partial(train_together, agents, envs, evaluate=tests_of(agents, walls, slips), every=config.eval_every)
     kept = f"{name}-{index}-{ratio}-{density}-{sync}"
     in_stretches(work, Finished(agents), [config.steps], lab.checkpoint(kept))
     histories = [{measure: np.array(values) for measure, values in agent.history.items()} for agent in agents]
@@ -985,7 +981,7 @@ def learn(kinds, index, count=1, *, ratio=1.0, density=0.2, sync=250, slips=None
 # %%
 def together(histories, measure):
     """One measure of several agents: a row for each agent, a column for each evaluation, (agents, evaluations)."""
-    count = config.steps // config.every
+    count = config.steps // config.eval_every
     return np.stack([history[measure][:count] for history in histories])
 
 
@@ -1030,7 +1026,7 @@ seldom = compare(ratio=0.25)
 record_ways("seldom", seldom)
 
 # %%
-x = config.every * np.arange(1, config.steps // config.every + 1) / 1000
+x = config.eval_every * np.arange(1, config.steps // config.eval_every + 1) / 1000
 figure, axes = panels(1, 3, width=3.5, sharey=True)
 published = {"EBU": equal["EBU"]} | {kind: seldom[kind] for kind in ("1-step DQN", "5-step DQN")}
 titles = ("an update at every step", "published: DQN at every fourth", "all at every fourth")
@@ -1155,18 +1151,18 @@ else:
 
 # %%
 plan = {("certain", beta): 0.0 for beta in config.betas if beta != 0.5}  # with 0.5 they have learned in section 6
-plan |= {("random", beta): 0.2 for beta in config.believed}  # how probable a random move is
+plan |= {("random", beta): 0.2 for beta in config.stochastic_betas}  # how probable a random move is
 kinds = {(moves, beta): partial(EBU, beta=beta) for moves, beta in plan}
-found = compare(config.varied, count=1, kinds=kinds, slips=plan, name="betas")
-found["certain", 0.5] = equal["EBU"][: config.varied * config.agents : config.agents]
+found = compare(config.beta_mazes, count=1, kinds=kinds, slips=plan, name="betas")
+found["certain", 0.5] = equal["EBU"][: config.beta_mazes * config.agents : config.agents]
 certain = {beta: found["certain", beta] for beta in config.betas}
-random = {beta: found["random", beta] for beta in config.believed}
+random = {beta: found["random", beta] for beta in config.stochastic_betas}
 trained = {"certain": certain, "random": random}
 
 # %%
 for moves, agents in trained.items():
     for beta, runs in agents.items():
-        half = config.steps // config.every // 2
+        half = config.steps // config.eval_every // 2
         lab.record(f"beta/{moves}/{beta:g}/way", together(runs, "way").mean())
         lab.record(f"beta/{moves}/{beta:g}/excess", together(runs, "excess")[:, half:].mean())
         lab.record(f"beta/{moves}/{beta:g}/above", together(runs, "above")[:, half:].mean())
@@ -1235,7 +1231,7 @@ for moves, agents in trained.items():
         holds=ways[0.5] < ways[1.0],
         evidence={"beta 0.5": ways[0.5], "beta 1": ways[1.0]},
         source="paper" if moves == "random" else "this lesson",
-        reason=f"Mean way over the training, {config.varied} agent(s) of each kind. The paper's reason for a factor below 1 is randomness; 0.5 is what its code takes for Atari.",
+        reason=f"Mean way over the training, {config.beta_mazes} agent(s) of each kind. The paper's reason for a factor below 1 is randomness; 0.5 is what its code takes for Atari.",
     )
 between = {b: lab.metrics[f"beta/certain/{b:g}/way"] for b in config.betas}
 lab.claim(
@@ -1243,7 +1239,7 @@ lab.claim(
     holds=between[0.5] < between[0.0],
     evidence={"beta 0": between[0.0], "beta 0.5": between[0.5]},
     source="paper",
-    reason=f"Mean way over the training, {config.varied} agent(s) of each kind. Both draw and cut episodes by the same rules; with 0 the targets are those of one-step DQN.",
+    reason=f"Mean way over the training, {config.beta_mazes} agent(s) of each kind. Both draw and cut episodes by the same rules; with 0 the targets are those of one-step DQN.",
 )
 
 # %% [markdown]
@@ -1258,7 +1254,7 @@ lab.claim(
 # %%
 if config.learners:
     several = partial(AdaptiveEBU, betas=config.learners, select_every=config.select)
-    adaptive = compare(config.varied, count=1, kinds={"adaptive": several}, name="adaptive")["adaptive"]
+    adaptive = compare(config.beta_mazes, count=1, kinds={"adaptive": several}, name="adaptive")["adaptive"]
     fixed, best_fixed = between[0.5], min(between.values())
     lab.record("adaptive/way", together(adaptive, "way").mean())
     lab.record("beta/certain/best/way", best_fixed)
@@ -1337,24 +1333,22 @@ def play_and_learn(kind, name, game):
 
     env = make_atari(name, training=True, side=game.side)
     whole = gymnasium.vector.SyncVectorEnv([partial(make_atari, name, training=False, side=game.side)] * game.games)
-    g = generator(f"{name} agent")
+    g = lab.generator(f"{name} agent")
     network = pixel_network(int(env.action_space.n), game.side, g).to(lab.device)
     frugal = partial(torch.optim.Adam, lr=1e-4, fused=True)
+    ratio = 1.0 if game.published and kind is EBUAgent else 0.25
     settings = Settings(
-        warm_up=game.warm_up,
-        updates_per_step=1.0 if game.published and kind is EBUAgent else 0.25,
-        sync_every=game.sync,
-        epsilon_steps=game.exploring,
-        stack=4,
+        warm_up=game.warm_up, updates_per_step=ratio, sync_every=game.sync, epsilon_steps=game.exploring, stack=4
     )
     agent = kind(network, settings, g, paper.DeepMindRMSprop if game.published else frugal)
 
     def measure(epsilon=0.05):
         return {"score": paper.rollouts(agent.q_values, whole, seed=1, epsilon=epsilon).returns.mean().item()}
 
-    work = partial(paper.train, agent, env, evaluate=measure, every=game.every)
+    work = partial(paper.train, agent, env, evaluate=measure, every=game.eval_every)
     chance = measure(epsilon=1.0)["score"]
-    in_stretches(work, agent, range(game.every, game.steps + 1, game.every), lab.checkpoint(f"{name}-{kind.__name__}"))
+    stops = range(game.eval_every, game.steps + 1, game.eval_every)
+    in_stretches(work, agent, stops, lab.checkpoint(f"{name}-{kind.__name__}"))
     return agent.history | {"chance": chance}
 
 
@@ -1390,7 +1384,7 @@ for name, game in (config.games or {}).items():
     figure, ax = panels(width=5)
     for label in ("EBU", "1-step DQN"):
         values = scores[name, label]
-        ax.plot(game.every * np.arange(1, len(values) + 1) / 1000, values, marker="o", label=label)
+        ax.plot(game.eval_every * np.arange(1, len(values) + 1) / 1000, values, marker="o", label=label)
     ax.axhline(lab.metrics[f"{name}/random play"], color="black", linewidth=0.8)
     ax.axhline(lab.metrics[f"{name}/best single action"], color="black", linewidth=0.8, linestyle=":")
     ax.set(xlabel="thousands of decisions", ylabel="points per game", title=name, ylim=(0, None))

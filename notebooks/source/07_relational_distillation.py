@@ -41,21 +41,15 @@
 # | RKD beats triplets on birds and cars (at `paper` only) | paper | 9 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck?
-#   `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with
-#   your function when it is right, with the reference otherwise.
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
-# - `profile` chooses the scale. `quick`: 5,000 digits; in sections 6 to 8 networks learn from five of the digits and are tested on the other five. `full`: a fifth of CIFAR-10 with a published ResNet-20 as the teacher, and all of Omniglot. `paper`: longer trainings of both, and birds and cars (CUB-200-2011, Cars 196) with ResNet-50 and ResNet-18 on a GPU; run it by `labkit run 07 --profile paper`, which keeps checkpoints and goes on where it was stopped.
+# `profile` chooses the scale. `quick`: 5,000 digits; in sections 6 to 8 networks learn from five of the digits and are tested on the other five. `full`: a fifth of CIFAR-10 with a published ResNet-20 as the teacher, and all of Omniglot. `paper`: longer trainings of both, and birds and cars (CUB-200-2011, Cars 196) with ResNet-50 and ResNet-18 on a GPU; run it by `labkit run 07 --profile paper`, which keeps checkpoints and goes on where it was stopped.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (digits), "full" (CIFAR-10 subset, Omniglot) or "paper" (also birds and cars, a GPU)
 seed = 0  # another seed: other initial weights, another order of the images
 
 # %%
-import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -71,6 +65,7 @@ from torch import nn
 import labkit
 import labkit.data
 from labkit.data import pretrained, random_crops
+from labkit.lab.evaluate import milliseconds, parameter_count, predict, saved_megabytes
 from labkit.lab.figures import as_png, bars, image_rows, panels, scatter_classes
 from labkit.lab.training import fit
 from labkit.lab.widgets import image_sliders
@@ -79,12 +74,6 @@ from labkit.papers.relational_distillation import hint_loss, rkd_angle_loss, tri
 from labkit.papers.self_routing_capsules import convnet_features, resnet20_capsules
 
 lab = labkit.start("07_relational_distillation", profile=profile, seed=seed)
-
-
-# %%
-def generator(name):
-    """Random numbers that depend on the seed and the name, drawn on the CPU."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
 
 
 # %%
@@ -107,7 +96,7 @@ class Config:
     images: int  # from which a student learns to classify
     counts: tuple[int, ...]  # other numbers of images to learn from
     steps: int  # batches in the training of a classifier
-    batch: int  # images in such a batch
+    batch_size: int  # images in such a batch
     students: int  # trainings of each kind in classification, whose errors are averaged
     rounds: int  # parts of a training in metric learning, each evaluated for section 10
     iterations: int  # batches in each of these parts
@@ -132,7 +121,7 @@ quick = Config(
     images=300,
     counts=(100, 2400),
     steps=80,
-    batch=60,
+    batch_size=60,
     students=2,
     rounds=6,
     iterations=14,
@@ -155,7 +144,7 @@ full = Config(
     images=4000,
     counts=(1000, 10000),
     steps=940,
-    batch=64,
+    batch_size=64,
     students=1,
     rounds=6,
     iterations=100,
@@ -574,11 +563,10 @@ def published_teacher(state):
 data = labkit.data.load(config.classified, profile=profile)
 print(data.source)
 weights = None if config.teacher else labkit.data.resnet20_weights()
-mean = data.train.images.mean((0, 2, 3)) if weights is None else weights.mean
-std = data.train.images.std((0, 2, 3)) if weights is None else weights.std
-x_train, x_test = (
-    ((part.images - mean[:, None, None]) / std[:, None, None]).to(lab.device) for part in (data.train, data.test)
-)
+statistics = data.channel_statistics() if weights is None else (weights.mean, weights.std)
+mean, std = (values.view(-1, 1, 1) for values in statistics)
+data = data.standardized(mean, std)
+x_train, x_test = data.train.images.to(lab.device), data.test.images.to(lab.device)
 y_train, y_test = data.train.labels.to(lab.device), data.test.labels.to(lab.device)
 
 
@@ -596,7 +584,7 @@ def optimizer_of(model, steps):
 # %%
 def trained(name, model, loss, images, steps, order):
     """`fit` for about so many steps; `images` holds the indices of those that the model may see."""
-    in_a_pass = -(-len(images) // config.batch)  # batches; the last may be smaller
+    in_a_pass = -(-len(images) // config.batch_size)  # batches; the last may be smaller
     passes = max(1, round(steps / in_a_pass))
     optimizer, schedule = optimizer_of(model, passes * in_a_pass)
     fit(
@@ -604,8 +592,8 @@ def trained(name, model, loss, images, steps, order):
         loss,
         images,
         epochs=passes,
-        batch_size=config.batch,
-        generator=generator(order),
+        batch_size=config.batch_size,
+        generator=lab.generator(order),
         optimizer=optimizer,
         schedule=schedule,
         checkpoint=lab.checkpoint(name),
@@ -615,25 +603,10 @@ def trained(name, model, loss, images, steps, order):
 
 
 # %%
-def answers(net, x, mapped=None):
-    """What a network makes of any number of images; the maps, which are large, of the first `mapped` alone."""
-    maps, vectors = [], []
-    with torch.no_grad():
-        for part in x.split(500):
-            answer = net(part)
-            vectors.append((answer.embedding, answer.logits))
-            left = len(x) if mapped is None else max(0, mapped - 500 * len(maps))
-            maps.append([one[:left].clone() for one in answer.maps])
-    together = [tuple(torch.cat(same) for same in zip(*found, strict=True)) for found in (maps, vectors)]
-    return Answer(together[0], *together[1])
-
-
-# %%
 def error(net):
     """Test errors in %."""
-    with torch.no_grad():
-        said = torch.cat([net(part).logits.argmax(1) for part in x_test.split(500)])
-    return 100 * (said != y_test).float().mean().item()
+    classes = predict(lambda x: net(x).logits.argmax(1), x_test)  # not the maps, which are large
+    return 100 * (classes != y_test).float().mean().item()
 
 
 # %%
@@ -649,12 +622,12 @@ else:
     with lab.seeded("teacher"):
         teacher = build(config.teacher, x_train, 10).to(lab.device)
     everything = torch.arange(len(x_train), device=lab.device)
-    trained("teacher", teacher, by_labels, everything, 3 * len(x_train) // config.batch, "teacher")
+    trained("teacher", teacher, by_labels, everything, 3 * len(x_train) // config.batch_size, "teacher")
 
 # %%
 lab.record("teacher/error", error(teacher), unit="% of the test images")
 both = {"teacher": teacher, "student": build(config.student, x_train, 10)}
-lab.record_all({f"{who}/parameters": sum(p.numel() for p in net.parameters()) for who, net in both.items()})
+lab.record_all({f"{who}/parameters": parameter_count(net) for who, net in both.items()})
 lab.tell("The teacher has {teacher/parameters:.0f} parameters, the student {student/parameters:.0f}.")
 
 # %% [markdown]
@@ -702,19 +675,22 @@ transfers = {  # what the student s is told by the teacher t, the labels y, and 
 # Without augmentation the teacher's answers never change, so they are found once and kept. (At `paper` images are cropped and mirrored at random, and the teacher answers anew each time.)
 
 # %%
-order = torch.randperm(len(x_train), generator=generator("images")).to(lab.device)
+order = torch.randperm(len(x_train), generator=lab.generator("images")).to(lab.device)
 chosen = order[: max(config.images, *config.counts)]  # all that any student may see
-kept = None if config.milestones else answers(teacher, x_train[chosen], config.images)
-middle = answers(teacher, x_train[:1]).maps[0].shape[1]  # channels of the teacher's middle layer
+cached = None  # what the teacher makes of them
+if not config.milestones:
+    maps = predict(teacher, x_train[chosen[: config.images]]).maps  # large: hints and attention have no other images
+    cached = Answer(maps, *predict(lambda x: teacher(x)[1:], x_train[chosen]))
+middle = predict(teacher, x_train[:1]).maps[0].shape[1]  # channels of the teacher's middle layer
 
 
 # %%
 def seen(i, g):
     """Some of the chosen images, and what the teacher says to them."""
     x = x_train[chosen[i]]
-    if kept is not None:
-        maps = tuple(part[i[i < config.images]] for part in kept.maps)  # hints and attention have no other images
-        return x, Answer(maps, kept.embedding[i], kept.logits[i])
+    if cached is not None:
+        maps = tuple(part[i[i < config.images]] for part in cached.maps)
+        return x, Answer(maps, cached.embedding[i], cached.logits[i])
     x = random_crops(F.pad(x, (4,) * 4), x.shape[-1], g)
     with torch.no_grad():
         return x, teacher(x)
@@ -841,10 +817,10 @@ watching = {
     "labels alone": students["labels alone", 0],
     "attention": students["attention", 0],
 }
-looks = {name: paper.attention_map(answers(net, x_test[some]).maps[1]) for name, net in watching.items()}
+looks = {name: paper.attention_map(predict(net, x_test[some]).maps[1]) for name, net in watching.items()}
 
 # %%
-pictures = (x_test[some].cpu() * std[:, None, None] + mean[:, None, None]).clamp(0, 1)
+pictures = (x_test[some].cpu() * std + mean).clamp(0, 1)
 side = pictures.shape[-1]
 rows = {"image": pictures if pictures.shape[1] == 3 else pictures.expand(-1, 3, -1, -1)}
 for name, look in looks.items():
@@ -853,7 +829,7 @@ for name, look in looks.items():
     rows[name] = 1 - F.interpolate(grid, size=side).expand(-1, 3, -1, -1)
 
 # %%
-whole = {name: answers(net, x_test[:500]).maps[1] for name, net in watching.items()}
+whole = {name: predict(net, x_test[:500]).maps[1] for name, net in watching.items()}
 for name in ("labels alone", "attention"):
     gap = paper.attention_transfer_loss(whole[name], whole["teacher"])
     lab.record(f"attention/{name}", 1000 * gap, unit="1000 x loss against the teacher, last layer, test images")
@@ -1030,7 +1006,7 @@ print("all in one point:", recall_at_k(torch.zeros(6, 2), owners))
 
 # %%
 class Unseen(NamedTuple):
-    train: torch.Tensor  # images of seen classes, (N, C, H, W), standardised
+    train: torch.Tensor  # images of seen classes, (N, C, H, W), standardized
     train_labels: torch.Tensor
     test: torch.Tensor  # images of unseen classes
     test_labels: torch.Tensor
@@ -1075,19 +1051,16 @@ print(
 
 
 # %%
-@dataclass(frozen=True)
-class Embedder:
-    net: nn.Module
-    l2: bool  # whether embeddings are divided by their length
+class Embedder(nn.Module):
+    """The embeddings of a network, with `l2` divided by their length."""
 
-    def __call__(self, x):
+    def __init__(self, net, l2):
+        super().__init__()
+        self.net, self.l2 = net, l2
+
+    def forward(self, x):
         embedding = self.net(x).embedding
         return F.normalize(embedding) if self.l2 else embedding
-
-    def all(self, x):
-        """Embeddings of any number of images, without gradients."""
-        with torch.no_grad():
-            return torch.cat([self(part) for part in x.split(500)])
 
 
 # %%
@@ -1110,7 +1083,7 @@ def embedder(
         own = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=g)))  # batches stay the same
         return loss(made(split.train[i]), i, own)
 
-    how = {"epochs": rounds, "batch_size": 1, "generator": generator(f"{begin}, batches"), "label": name}
+    how = {"epochs": rounds, "batch_size": 1, "generator": lab.generator(f"{begin}, batches"), "label": name}
     how |= {"optimizer": adam, "schedule": schedule, "checkpoint": lab.checkpoint(name)}
     history = fit(made.net, step, torch.arange(config.iterations), evaluate=evaluate and evaluate(made), **how)
     return (made, history) if evaluate else made
@@ -1146,14 +1119,15 @@ def never_trained(begin, size, l2):
     for layer in made.net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches, without the initial values
-    made.all(split.train)  # still in training mode
-    made.net.eval()
-    return made
+    with torch.no_grad():  # in training mode, which `predict` would leave
+        for part in split.train.split(500):
+            made(part)
+    return made.eval()
 
 
 # %%
 metric_teacher = embedder("metric teacher", config.metric_teacher, by_triplets, l2=True, begin="teacher")
-taught = metric_teacher.all(split.train)
+taught = predict(metric_teacher, split.train)
 untrained = never_trained("untrained teacher", config.metric_teacher, l2=True)
 
 # %%
@@ -1172,7 +1146,9 @@ def by_hint(e, i, _):
 # %%
 def watch(made):
     """For `fit`: recall@1 on the unseen classes after each round. (Rank 1: the nearest image is of the own class.)"""
-    return lambda: {"recall": (paper.match_ranks(made.all(split.test), split.test_labels) == 1).double().mean().item()}
+    return lambda: {
+        "recall": (paper.match_ranks(predict(made, split.test), split.test_labels) == 1).double().mean().item()
+    }
 
 
 # %%
@@ -1184,7 +1160,7 @@ found["RKD-D"] = embedder("RKD-D", small, by_relations(taught, angle=0))
 found["RKD-A"] = embedder("RKD-A", small, by_relations(taught, distance=0))
 found["RKD-DA"], history = embedder("RKD-DA", small, RKD, evaluate=watch)
 found["RKD-DA, l2"] = embedder("RKD-DA, l2", small, RKD, l2=True)
-found["by untrained"] = embedder("by untrained", small, by_relations(untrained.all(split.train)))
+found["by untrained"] = embedder("by untrained", small, by_relations(predict(untrained, split.train)))
 found["untrained teacher"] = untrained
 found["untrained student"] = never_trained(f"start, {small.embedding}", small, l2=False)
 
@@ -1196,7 +1172,7 @@ found["untrained student"] = never_trained(f"start, {small.embedding}", small, l
 def scores(e):
     """Recall@1 and recall@4 in %, and accuracy in 5-way 1-shot tasks in %."""
     ranks = paper.match_ranks(e, split.test_labels)
-    shots = paper.few_shot_accuracy(e, split.test_labels, generator("episodes"), episodes=config.episodes)
+    shots = paper.few_shot_accuracy(e, split.test_labels, lab.generator("episodes"), episodes=config.episodes)
     return {
         "R@1": 100 * (ranks <= 1).double().mean().item(),
         "R@4": 100 * (ranks <= 4).double().mean().item(),
@@ -1205,11 +1181,11 @@ def scores(e):
 
 
 # %%
-table = {"pixels": scores(split.test.flatten(1)), "teacher": scores(metric_teacher.all(split.test))}
-table |= {name: scores(made.all(split.test)) for name, made in found.items()}
+table = {"pixels": scores(split.test.flatten(1)), "teacher": scores(predict(metric_teacher, split.test))}
+table |= {name: scores(predict(made, split.test)) for name, made in found.items()}
 for name, row in table.items():
     lab.record_all({f"unseen/{name}/{what}": value for what, value in row.items()}, unit="%")
-e, labels = metric_teacher.all(split.test)[:1000], split.test_labels[:1000]  # does your function agree?
+e, labels = predict(metric_teacher, split.test)[:1000], split.test_labels[:1000]  # does your function agree?
 lab.record("your recall/against the library's", round(abs(recall_at_k(e, labels) - paper.recall_at_k(e, labels)), 4))
 
 # %%
@@ -1308,13 +1284,13 @@ picked = torch.cat([torch.where(split.test_labels == c)[0][:40] for c in unseen_
 which = (
     split.test_labels[picked] if config.metric == "digits" else split.test_labels[picked] - unseen_classes[0]
 ).cpu()
-cloud = metric_teacher.all(split.test[picked]).cpu().double().numpy()
+cloud = predict(metric_teacher, split.test[picked]).cpu().double().numpy()
 
 
 # %%
 def laid_onto_the_teacher(made):
     """The teacher's cloud, centred and of size 1, the other one laid onto it, and the disparity."""
-    other = made.all(split.test[picked]).cpu().double().numpy()
+    other = predict(made, split.test[picked]).cpu().double().numpy()
     return procrustes(cloud, np.pad(other, ((0, 0), (0, cloud.shape[1] - other.shape[1]))))
 
 
@@ -1362,7 +1338,7 @@ for d in dimensions:
     for name, loss, l2 in (("RKD-DA", RKD, False), ("triplets, l2", by_triplets, True)):
         base = d == small.embedding
         made = found[name] if base else embedder(f"{name}, {d}", replace(small, embedding=d), loss, l2=l2)
-        lab.record(f"size {d}/{name}", scores(made.all(split.test))["R@1"], unit="% R@1")
+        lab.record(f"size {d}/{name}", scores(predict(made, split.test))["R@1"], unit="% R@1")
 
 # %%
 figure, ax = panels(width=5.5, height=3.2)
@@ -1414,8 +1390,8 @@ generations = [first("teacher")]
 knows = taught
 for n in range(1, config.generations + 1):
     born = embedder(f"generation {n}", config.metric_teacher, by_relations(knows), begin=f"generation {n}")
-    knows = born.all(split.train)
-    row = scores(born.all(split.test))
+    knows = predict(born, split.train)
+    row = scores(predict(born, split.test))
     generations.append(row["R@1"])
     lab.record_all({f"generation {n}/{what}": row[what] for what in ("R@1", "1-shot")}, unit="%")
 
@@ -1425,7 +1401,7 @@ controls = {
     "with l2": embedder("generation 1, l2", config.metric_teacher, RKD, l2=True, begin="generation 1"),
 }
 for name, made in controls.items():
-    row = scores(made.all(split.test))
+    row = scores(predict(made, split.test))
     lab.record_all({f"{name}/{what}": row[what] for what in ("R@1", "1-shot")}, unit="%")
 
 # %%
@@ -1483,40 +1459,19 @@ def angle_loss_as_published(student, teacher):
 
 
 # %%
-def kept_mb(loss, *x):
-    """MB that autograd keeps from the forward for the backward pass."""
-    sizes = {}
-
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _alive = loss(*x)  # until it goes, no two of these tensors share an address
-    return sum(sizes.values()) / 1e6
-
-
-# %%
-def milliseconds(loss, *x):
-    """The fastest of three times forward and backward."""
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        loss(*x).backward()
-        times.append(1000 * (time.perf_counter() - begin))
-    return min(times)
+def both_passes(loss, *x):
+    loss(*x).backward()
 
 
 # %%
 ways = {"distances": paper.rkd_distance_loss, "angles": rkd_angle_loss, "angles, as published": angle_loss_as_published}
 price = {way: {"MB": [], "ms": []} for way in ways}
 for N in config.timed:
-    s = torch.randn(N, 512, generator=generator("s")).requires_grad_()
-    t = torch.randn(N, 512, generator=generator("t"))
+    s = torch.randn(N, 512, generator=lab.generator("s")).requires_grad_()
+    t = torch.randn(N, 512, generator=lab.generator("t"))
     for way, loss in ways.items():
-        price[way]["MB"].append(kept_mb(loss, s, t))
-        price[way]["ms"].append(milliseconds(loss, s, t))
+        price[way]["MB"].append(saved_megabytes(loss, s, t))
+        price[way]["ms"].append(milliseconds(both_passes, loss, s, t))
         lab.record(f"price/{N} images/{way}", price[way]["MB"][-1], unit="MB kept")
 
 # %% [markdown]
@@ -1531,7 +1486,7 @@ for shape in config.batches:
     N = shape[0] * shape[1]
     for same, rounds in (("images", round(config.rounds * usual / N)), ("steps", config.rounds)):
         made = embedder(f"batches of {N}, as many {same}", small, RKD, shape=shape, rounds=rounds)
-        by_batch[same][N] = scores(made.all(split.test))["R@1"]
+        by_batch[same][N] = scores(predict(made, split.test))["R@1"]
 by_batch = {same: dict(sorted(curve.items())) for same, curve in by_batch.items()}
 for same, curve in by_batch.items():
     lab.record_all({f"batches of {N}, as many {same}/R@1": value for N, value in curve.items()}, unit="%")
@@ -1628,7 +1583,7 @@ def photo_learn(name, net, loss, images, labels, *, lr, passes, milestones, fact
         i = paper.draw_by_class(labels, 25, 5, g).flatten()
         return loss(net, random_crops(images[i], 224, g), labels[i].to(lab.device), g)
 
-    how = {"epochs": passes, "batch_size": 1, "generator": generator(name), "label": name}
+    how = {"epochs": passes, "batch_size": 1, "generator": lab.generator(name), "label": name}
     fit(net, step, torch.arange(100), optimizer=adam, schedule=schedule, checkpoint=lab.checkpoint(name), **how)
     return net
 
@@ -1636,8 +1591,7 @@ def photo_learn(name, net, loss, images, labels, *, lr, passes, milestones, fact
 # %%
 def photo_recall(net, images, labels, l2):
     """Recall@1 in % on crops from the middle."""
-    with torch.no_grad():
-        e = torch.cat([embedded(net, part[..., 16:240, 16:240], l2) for part in images.split(100)])
+    e = predict(lambda x: embedded(net, x[..., 16:240, 16:240], l2), images, batch_size=100)
     return 100 * paper.recall_at_k(e.cpu(), labels)
 
 

@@ -43,19 +43,17 @@
 # | On tables, too, KegNet data are better than both kinds of noise | paper | 7 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub. Replace the `raise` by your answer, run the cell, run the check below it. Stuck? `lab.hint("name")`, three times; `lab.solution("name")` shows the reference, the library's own source. Whatever you do, the notebook runs on: with your function when it is right, with the reference otherwise. (The long experiments take the library's functions, which do the same with checks.)
-# - **Predict** means: write down what you expect before you run the next cell.
-# - Every result in the text is computed in this run. `lab.claim` notes whether a sentence holds. Published figures are marked as such.
-# - `profile` chooses the scale. `quick`: 4,000 digits, and a small table. `full`: all of MNIST, three tables, five repetitions. `paper`: the published networks, step sizes and numbers of steps, also on Fashion-MNIST and SVHN. Even there we differ on purpose: the teacher is in evaluation mode, noise gets as many data and steps as KegNet and its step size, data of several generators are mixed, a student goes on to its last step, the networks for tables make 50 passes (the code stops early), and section 6 takes the settings for SVHN to digits. For this profile you want a GPU: run it by `labkit run 08 --profile paper`, which keeps checkpoints and goes on where it was stopped.
+# The long experiments take the library's functions, which do the same as yours, with checks.
+#
+# `profile` chooses the scale. `quick`: 4,000 digits, and a small table. `full`: all of MNIST, three tables, five repetitions. `paper`: the published networks, step sizes and numbers of steps, also on Fashion-MNIST and SVHN. Even there we differ on purpose: the teacher is in evaluation mode, noise gets as many data and steps as KegNet and its step size, data of several generators are mixed, a student goes on to its last step, the networks for tables make 50 passes (the code stops early), and section 6 takes the settings for SVHN to digits. For this profile you want a GPU: run it by `labkit run 08 --profile paper`, which keeps checkpoints and goes on where it was stopped.
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick" (4,000 digits), "full" (all of MNIST, three tables) or "paper" (a GPU)
 seed = 0  # another seed: other weights, another order of the images, other noise
 
 # %%
-import time
 from collections import OrderedDict
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -65,12 +63,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 # %%
 import labkit
 import labkit.data
 from labkit.data.dataset import Rows, Table
+from labkit.lab.evaluate import accuracy, macs, milliseconds, parameter_count, predict
 from labkit.lab.figures import bars, image_rows, panels
 from labkit.lab.speed import channels_last
 from labkit.lab.training import fit, in_stretches
@@ -83,26 +81,20 @@ lab = labkit.start("08_kegnet", profile=profile, seed=seed)
 
 
 # %%
-def generator(name):
-    """PyTorch's source of random numbers, fixed by the seed and the name: no network, unlike KegNet's generators."""
-    return torch.Generator().manual_seed(lab.generator(name).initial_seed())
-
-
-# %%
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained, data are made from it, and its students are trained again."""
 
     epochs: int  # passes of the network over its training data
-    batch: int  # data points in one of its steps
+    batch_size: int  # data points in one of its steps
     lr: float  # its step size for Adam, which falls to 0 unless `constant_lr`
     held_out: int  # training data kept for validation
     generators: int  # how many are trained
     steps: int  # of each of them
-    drawn: int  # data points for a student, from all generators together
-    passes: int  # of a student over these
-    tuning_lr: float  # a student's step size for Adam
-    made_at_once: int = 64  # data points in a step of a generator
+    synthetic_size: int  # data points for a student, from all generators together
+    finetune_epochs: int  # of a student over these
+    finetune_lr: float  # a student's step size for Adam
+    generator_batch_size: int = 64  # data points in a step of a generator
     generator_lr: float = 1e-3  # its step size for Adam
     beta: float = 0.0  # weight of the diversity loss
     depth: int = 1  # blocks of the decoder behind its first
@@ -128,55 +120,58 @@ class Config:
 
 
 # %%
+for_tables = {"finetune_epochs": 1, "finetune_lr": 1e-3, "generator_lr": 3e-3, "depth": 2}
 quick = Config(
-    digits=Recipe(8, 64, 3e-3, 300, generators=5, steps=30, drawn=1600, passes=1, tuning_lr=2e-3),
+    digits=Recipe(8, 64, 3e-3, 300, generators=5, steps=30, synthetic_size=1600, finetune_epochs=1, finetune_lr=2e-3),
     repetitions=1,
     alone=0,
     trials=15,
     further=((3, 5),),
     rates=(0.1, 1.0, 3.0),
     second=4,
-    mode=Recipe(2, 64, 3e-3, 300, generators=1, steps=25, drawn=1280, passes=1, tuning_lr=1e-3),
+    mode=Recipe(2, 64, 3e-3, 300, generators=1, steps=25, synthetic_size=1280, finetune_epochs=1, finetune_lr=1e-3),
     mode_images=1500,
     residual=False,
     tables={"small digits": (5, 12)},
-    table=Recipe(1, 64, 4e-3, 150, 3, 40, drawn=1920, passes=1, tuning_lr=1e-3, generator_lr=3e-3, depth=2),
+    table=Recipe(1, 64, 4e-3, 150, 3, 40, synthetic_size=1920, **for_tables),
     photographs={},
 )
 
 # %%
 full = Config(
-    digits=Recipe(10, 128, 2e-3, 2000, generators=5, steps=200, drawn=12_800, passes=1, tuning_lr=1e-3),
+    digits=Recipe(
+        10, 128, 2e-3, 2000, generators=5, steps=200, synthetic_size=12_800, finetune_epochs=1, finetune_lr=1e-3
+    ),
     repetitions=5,
     alone=1000,
     trials=100,
     further=((5, 8), (3, 5)),
     rates=(0.1, 0.3, 1.0, 3.0),
     second=10,
-    mode=Recipe(3, 64, 3e-3, 1000, generators=1, steps=100, drawn=3840, passes=1, tuning_lr=1e-3),
+    mode=Recipe(3, 64, 3e-3, 1000, generators=1, steps=100, synthetic_size=3840, finetune_epochs=1, finetune_lr=1e-3),
     mode_images=4000,
     residual=True,
     tables={"shuttle": (5, 6), "pendigits": (5, 40), "letter": (10, 50)},
-    table=Recipe(1, 128, 2e-3, 1000, 5, 300, drawn=25_600, passes=1, tuning_lr=1e-3, generator_lr=3e-3, depth=2),
+    table=Recipe(1, 128, 2e-3, 1000, 5, 300, synthetic_size=25_600, **for_tables),
     photographs={},
 )
 
 # %%
-published = {"held_out": 5000, "generators": 5, "steps": 20_000, "made_at_once": 256, "constant_lr": True}
-tuned_as_published = {"drawn": 32_000, "passes": 400} | published
+published = {"held_out": 5000, "generators": 5, "steps": 20_000, "generator_batch_size": 256, "constant_lr": True}
+tuned_as_published = {"synthetic_size": 32_000, "finetune_epochs": 400} | published
 long = Config(
-    digits=Recipe(200, 64, 1e-5, tuning_lr=1e-5, **tuned_as_published),
+    digits=Recipe(200, 64, 1e-5, finetune_lr=1e-5, **tuned_as_published),
     repetitions=5,
     alone=100_000,
     trials=2000,
     further=((5, 8), (3, 5)),
     rates=(0.1, 1.0, 3.0),
     second=200,
-    mode=Recipe(50, 64, 1e-4, tuning_lr=1e-4, generator_lr=1e-2, beta=1.0, depth=3, **tuned_as_published),
+    mode=Recipe(50, 64, 1e-4, finetune_lr=1e-4, generator_lr=1e-2, beta=1.0, depth=3, **tuned_as_published),
     mode_images=60_000,
     residual=True,
     tables={"shuttle": (5, 50), "pendigits": (5, 50), "letter": (10, 50)},
-    table=Recipe(1, 64, 1e-3, tuning_lr=1e-4, generator_lr=1e-4, depth=2, **tuned_as_published | {"held_out": 1000}),
+    table=Recipe(1, 64, 1e-3, finetune_lr=1e-4, generator_lr=1e-4, depth=2, **tuned_as_published | {"held_out": 1000}),
     photographs={
         "fashion_mnist": Recipe(100, 64, 1e-2, 5000, 5, 20_000, 32_000, 400, 1e-4, 256, 1e-2, 10.0, 3, True),
         "svhn": Recipe(50, 64, 1e-4, 5000, 5, 20_000, 32_000, 400, 1e-4, 256, 1e-2, 1.0, 3, True),
@@ -214,7 +209,7 @@ class Task:
 # %%
 def split(name, recipe, train, test, classes=10):
     """A task whose validation data are drawn from the training data."""
-    order = torch.randperm(len(train[0]), generator=generator(f"{name}, held out"))
+    order = torch.randperm(len(train[0]), generator=lab.generator(f"{name}, held out"))
     kept, rest = order[: recipe.held_out], order[recipe.held_out :]
     parts = [[t[rest] for t in train], [t[kept] for t in train], test]
     return Task(name, recipe, *(tuple(t.to(lab.device) for t in part) for part in parts), classes)
@@ -225,10 +220,9 @@ def images_of(name, recipe, count=None):
     """Images of 32 x 32 pixels, the first `count` of each part, standardized by all training pixels, then enlarged."""
     data = labkit.data.load("mnist" if name == "digits" else name, profile=profile)
     print(data.source)
-    pixels = data.train.images
-    mean, std = (t[:, None, None] for t in (pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))))
+    data = data.standardized()
     train, test = (
-        (F.interpolate((part.images[:count] - mean) / std, (32, 32), mode="bilinear"), part.labels[:count])
+        (F.interpolate(part.images[:count], (32, 32), mode="bilinear"), part.labels[:count])
         for part in (data.train, data.test)
     )
     return split(name, recipe, train, test)
@@ -239,7 +233,7 @@ def trained(model, task, name):
     """Train a network with labels, as usual."""
     recipe, labels = task.recipe, task.train[1]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    steps = recipe.epochs * -(-len(labels) // recipe.batch)
+    steps = recipe.epochs * -(-len(labels) // recipe.batch_size)
     falling = None if recipe.constant_lr else torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with lab.seeded(f"{name}, dropout"):
         fit(
@@ -247,8 +241,8 @@ def trained(model, task, name):
             lambda model, x, y, _: F.cross_entropy(model(x), y),
             *task.train,
             epochs=recipe.epochs,
-            batch_size=recipe.batch,
-            generator=generator(f"{name}, order"),
+            batch_size=recipe.batch_size,
+            generator=lab.generator(f"{name}, order"),
             optimizer=optimizer,
             schedule=falling,
             checkpoint=lab.checkpoint(name),
@@ -258,26 +252,11 @@ def trained(model, task, name):
 
 
 # %%
-@torch.no_grad()
-def answers(model, x):
-    """The logits of a network in use (in evaluation mode), (N, classes)."""
-    model.eval()
-    return torch.cat([model(part) for part in x.split(250)])
-
-
-# %%
-def accuracy(model, data):
-    """In percent of the data."""
-    x, labels = data
-    return 100 * (answers(model, x).argmax(1) == labels).float().mean().item()
-
-
-# %%
 digits = images_of("digits", config.digits)
 with lab.seeded("teacher"):
     teacher = channels_last(LeNet5()).to(lab.device)
 trained(teacher, digits, "teacher")
-lab.record("teacher/accuracy", accuracy(teacher, digits.test), unit="% of the test images")
+lab.record("teacher/accuracy", 100 * accuracy(teacher, *digits.test), unit="% of the test images")
 
 # %% [markdown]
 # ### Would noise not do?
@@ -290,7 +269,7 @@ lab.record("teacher/accuracy", accuracy(teacher, digits.test), unit="% of the te
 # %%
 def noise(kind, like, count, name):
     """As many data points of the shape of those in `like`, uniform in [-1, 1] or from N(0, 1)."""
-    shape, g = (count, *like.shape[1:]), generator(name)
+    shape, g = (count, *like.shape[1:]), lab.generator(name)
     x = 2 * torch.rand(shape, generator=g) - 1 if kind == "uniform" else torch.randn(shape, generator=g)
     return x.to(lab.device)
 
@@ -300,7 +279,7 @@ looked_at = {kind: noise(kind, digits.test[0], 1000, f"{kind}, a look") for kind
 looked_at["real"] = digits.test[0][:1000]
 named = {}  # source: share of each class in the answers
 for source, x in looked_at.items():
-    p = answers(teacher, x).softmax(1)
+    p = predict(teacher, x).softmax(1)
     named[source] = torch.bincount(p.argmax(1), minlength=10).double() / len(x)
     lab.record(f"answers/{source}/commonest class", 100 * named[source].max(), unit="% of 1,000 answers")
     lab.record(f"answers/{source}/confidence", p.amax(1).mean(), unit="mean of the largest probability")
@@ -345,7 +324,7 @@ lab.tell(
 
 # %% tags=["nbval-check-output"]
 for name, net in {"generator": ImageGenerator(), "decoder": Decoder(32 * 32)}.items():
-    print(f"{name}: {sum(p.numel() for p in net.parameters()):,} parameters")
+    print(f"{name}: {parameter_count(net):,} parameters")
 
 # %% [markdown]
 # ### Exercise 1 · Standardize
@@ -460,7 +439,7 @@ for d in (0.0, 0.5, 1.0, 3.0):
 # %%
 def kegnet(teacher, *, classifier=1.0, alpha=1.0, beta=0.0):
     """A generator and a decoder for digits, trained by the answers of a frozen copy of the teacher."""
-    frozen, g = deepcopy(teacher).eval().requires_grad_(False), generator("your KegNet")
+    frozen, g = deepcopy(teacher).eval().requires_grad_(False), lab.generator("your KegNet")
     with lab.seeded("your KegNet"):
         G, D = ImageGenerator().to(lab.device), Decoder(32 * 32).to(lab.device)
     optimizer = torch.optim.Adam([*G.parameters(), *D.parameters()], lr=1e-3, fused=True)
@@ -497,7 +476,10 @@ print("the teacher is as before:", all(torch.equal(t, before[name]) for name, t 
 
 # %%
 labels = torch.arange(10, device=lab.device)
-one_each = F.one_hot(labels, 10).float(), torch.randn(1, 10, generator=generator("rows")).repeat(10, 1).to(lab.device)
+one_each = (
+    F.one_hot(labels, 10).float(),
+    torch.randn(1, 10, generator=lab.generator("rows")).repeat(10, 1).to(lab.device),
+)
 
 
 def ink(x):
@@ -541,7 +523,7 @@ def difference(x, labels):
 @torch.no_grad()
 def readable(G):
     """The share of the variance of z that a ridge regression, fitted to 1,000 images, reads from 500 new ones."""
-    y, z = (t.to(lab.device) for t in paper.draw_inputs(1500, 10, 10, generator("to read z from")))
+    y, z = (t.to(lab.device) for t in paper.draw_inputs(1500, 10, 10, lab.generator("to read z from")))
     x, z = G(y, z).flatten(1).double(), z.double()
     x, z = x - x[:1000].mean(0), z - z[:1000].mean(0)
     similar = x[:1000] @ x[:1000].T
@@ -552,10 +534,10 @@ def readable(G):
 
 # %%
 for name, (G, D) in trials.items():
-    y, z = (t.to(lab.device) for t in paper.draw_inputs(500, 10, 10, generator("new images")))
+    y, z = (t.to(lab.device) for t in paper.draw_inputs(500, 10, 10, lab.generator("new images")))
     with torch.no_grad():
         x = G(y, z)
-        agrees = (answers(teacher, x).argmax(1) == y.argmax(1)).float().mean()
+        agrees = (predict(teacher, x).argmax(1) == y.argmax(1)).float().mean()
         lab.record(f"ablation/{name}/as asked", 100 * agrees, unit="% of 500 new images")
         lab.record(f"ablation/{name}/read back", 1 - decoder_loss(z, D(x)), unit="share of the variance of z")
         lab.record(f"ablation/{name}/readable", readable(G), unit="share of the variance of z, by a ridge regression")
@@ -615,14 +597,14 @@ def made(task, teacher, name, steps=None, **how):
     """A generator for a task; at `paper`, kept when it is finished. Of the task's data it needs the shape alone."""
     recipe, shape = task.recipe, task.train[0].shape[1:]
     kept = lab.checkpoint(", ".join([name, *map(str, how.values())]))
-    how = {"batch_size": recipe.made_at_once, "lr": recipe.generator_lr, "beta": recipe.beta} | how
+    how = {"batch_size": recipe.generator_batch_size, "lr": recipe.generator_lr, "beta": recipe.beta} | how
     with lab.seeded(name):
         image = len(shape) == 3
         G = ImageGenerator(task.classes, shape[0]) if image else DenseGenerator(shape[0], task.classes)
         pair = nn.ModuleList([G, Decoder(shape.numel(), depth=recipe.depth)]).to(lab.device)
 
     def work(steps):
-        paper.train_generator(teacher, *pair, steps=steps, rng=generator(name), **how)
+        paper.train_generator(teacher, *pair, steps=steps, rng=lab.generator(name), **how)
 
     in_stretches(work, pair, [steps or recipe.steps], kept)
     return G.eval()
@@ -638,7 +620,7 @@ def several(task, teacher, repetition):
 # %%
 def drawn(generators, count, name):
     """Data (count, ...) from all generators in equal parts, mixed, and the classes that were asked for, (count,)."""
-    g, each = generator(name), count // len(generators)
+    g, each = lab.generator(name), count // len(generators)
     parts = [draw_data(G, each, g) for G in generators]
     x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     order = torch.randperm(len(x), generator=g).to(x.device)
@@ -650,7 +632,7 @@ generators = [several(digits, teacher, repetition) for repetition in range(confi
 
 # %%
 x, asked_for = drawn(generators[0], 1000, "a look at generated images")
-p = answers(teacher, x).softmax(1)
+p = predict(teacher, x).softmax(1)
 lab.record("generated/as asked", 100 * (p.argmax(1) == asked_for).float().mean(), unit="% of the new images")
 lab.record("generated/confidence", p.amax(1).mean(), unit="mean of the largest probability")
 lab.record("generated/commonest class", 100 * p.argmax(1).bincount().max() / len(x), unit="% of the answers")
@@ -684,7 +666,7 @@ lab.show(
 # %%
 labels = torch.arange(10, device=lab.device).repeat(6)  # six images of each class
 owner = torch.arange(len(generators[0]), device=lab.device).repeat_interleave(6)
-latents = torch.randn(60, 10, generator=generator("six of each")).to(lab.device)
+latents = torch.randn(60, 10, generator=lab.generator("six of each")).to(lab.device)
 with torch.no_grad():
     pictures = torch.stack([G(F.one_hot(labels, 10).float(), latents).flatten(1) for G in generators[0]])
 within, between = [], []
@@ -833,7 +815,7 @@ for r in ranks_shown:
     cost = tucker2_cost((16, 120), 5, (r, r), (25, 1))
     curve["parameters"].append(100 * cost[0] / 48_120)  # of the whole layer: 16 * 120 * 25 weights, and 120 biases
     curve["MACs"].append(100 * cost[1] / 48_000)  # each weight is used at a single place
-    curve["accuracy"].append(accuracy(student, digits.test))
+    curve["accuracy"].append(100 * accuracy(student, *digits.test))
 
 # %%
 for r, error, hits in zip(ranks_shown, curve["error"], curve["accuracy"], strict=True):
@@ -899,18 +881,6 @@ lab.claim(
 # Student 1 has `conv3` compressed with ranks (7, 11); student 2 also `conv2` with (3, 4); student 3 as well, but `conv3` with (5, 8), ranks that the authors fixed by hand. Their sizes must be those of the paper: 3.62, 4.10 and 4.49 times smaller.
 
 
-# %%
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def macs(model, x):
-    """Multiply-adds of convolutions and matrix products for one data point."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(x[:1])
-    return counter.get_total_flops() // 2
-
-
 # %% tags=["nbval-check-output"]
 students = {n: compress(teacher, ranks) for n, ranks in enumerate(LENET5_STUDENTS, 1)}
 shapes = {"conv2": ((6, 16), (196, 100)), "conv3": ((16, 120), (25, 1))}  # channels, pixels
@@ -923,10 +893,10 @@ for n, student in students.items():
         for layer, (channels, pixels) in shapes.items()
         if layer in LENET5_STUDENTS[n - 1]
     )
-    count, work = parameters(student), macs(student, digits.test[0])
-    ratios[n] = parameters(teacher) / count, macs(teacher, digits.test[0]) / work
+    count, work = parameter_count(student), macs(student, digits.test[0])
+    ratios[n] = parameter_count(teacher) / count, macs(teacher, digits.test[0]) / work
     print(
-        f"student {n}: {count:,} parameters ({parameters(teacher) - saved:,} by your count), {ratios[n][0]:.2f}x smaller;"
+        f"student {n}: {count:,} parameters ({parameter_count(teacher) - saved:,} by your count), {ratios[n][0]:.2f}x smaller;"
     )
     print(f"           {work:,} MACs, {ratios[n][1]:.2f}x fewer")
 
@@ -948,12 +918,8 @@ lab.claim(
 
 # %%
 for name, model in [("teacher", teacher), *((f"student {n}", s) for n, s in students.items())]:
-    taken = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        answers(model, digits.test[0][:256])
-        taken.append(time.perf_counter() - begin)
-    print(f"{name}: {1000 * min(taken):.1f} ms for 256 images (this machine, this time)")
+    fastest = milliseconds(predict, model, digits.test[0][:256], repeats=5)
+    print(f"{name}: {fastest:.1f} ms for 256 images (this machine, this time)")
 
 # %% [markdown]
 # Compare these times with the MACs above. A layer of few channels keeps a processor less busy, and each call has a price whatever its size. So a student that computes less need not answer sooner: measure where it will run.
@@ -962,7 +928,7 @@ for name, model in [("teacher", teacher), *((f"student {n}", s) for n, s in stud
 
 # %%
 for n, student in students.items():
-    lab.record(f"student {n}/nothing", accuracy(student, digits.test), unit="% of the test images")
+    lab.record(f"student {n}/nothing", 100 * accuracy(student, *digits.test), unit="% of the test images")
 for layer, ranks in (("conv2", (3, 4)), ("conv3", (7, 11)), ("conv3", (5, 8))):
     kernel = getattr(teacher, layer).weight.detach().cpu()
     lost = kernel - kernel_of(paper.tucker2_conv(getattr(teacher, layer), ranks))
@@ -1001,7 +967,7 @@ distillation_loss = lab.check(distillation_loss)
 few = noise("Gaussian", digits.test[0], 64, "a few")
 with torch.no_grad():
     yours = distillation_loss(students[3], teacher, few)
-    kept_answers = kd_loss(answers(students[3], few), answers(teacher, few), 1.0)
+    kept_answers = kd_loss(predict(students[3], few), predict(teacher, few), 1.0)
 print("the same:", bool((yours - kept_answers).abs() < 1e-4), " a teacher beside itself:", end=" ")
 print(round(abs(distillation_loss(teacher, teacher, few).item()), 4))
 
@@ -1019,9 +985,9 @@ class Tuning:
 
     def __init__(self, student, x, wanted, validation, lr, name):
         self.x, self.wanted, self.validation = x, wanted, validation
-        self.student, self.rng = channels_last(deepcopy(student).requires_grad_(True)), generator(name)
+        self.student, self.rng = channels_last(deepcopy(student).requires_grad_(True)), lab.generator(name)
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=lr)
-        self.best, self.chosen = accuracy(self.student, self.validation), deepcopy(self.student.state_dict())
+        self.best, self.chosen = accuracy(self.student, *self.validation), deepcopy(self.student.state_dict())
 
     def one_pass(self, _):
         """In four parts, with a look at the validation data after each."""
@@ -1031,7 +997,7 @@ class Tuning:
                 self.optimizer.zero_grad()
                 kd_loss(self.student(x[batch]), wanted[batch], 1.0).backward()
                 self.optimizer.step()
-            if (now := accuracy(self.student, self.validation)) > self.best:
+            if (now := accuracy(self.student, *self.validation)) > self.best:
                 self.best, self.chosen = now, deepcopy(self.student.state_dict())
 
 
@@ -1065,12 +1031,12 @@ class Tuned:
 # %%
 def tuned(task, student, x, wanted, name, rate=1.0):
     """Fine-tune a student on x and the teacher's answers."""
-    tuning = Resumable(student, x, wanted, task.validation, rate * task.recipe.tuning_lr, name)
+    tuning = Resumable(student, x, wanted, task.validation, rate * task.recipe.finetune_lr, name)
     with lab.seeded(f"{name}, dropout"):
-        in_stretches(tuning.one_pass, tuning, range(1, task.recipe.passes + 1), lab.checkpoint(name))
+        in_stretches(tuning.one_pass, tuning, range(1, task.recipe.finetune_epochs + 1), lab.checkpoint(name))
     chosen = deepcopy(tuning.student)
     chosen.load_state_dict(tuning.chosen)
-    return Tuned(accuracy(tuning.student, task.test), accuracy(chosen, task.test), tuning.student)
+    return Tuned(100 * accuracy(tuning.student, *task.test), 100 * accuracy(chosen, *task.test), tuning.student)
 
 
 # %%
@@ -1078,12 +1044,12 @@ sources = ("uniform", "Gaussian", "KegNet", "real")
 
 
 def data_from(source, task, generators, name):
-    """Data for a student, (drawn, ...)."""
-    x, count = task.train[0], task.recipe.drawn
+    """Data for a student, (synthetic_size, ...)."""
+    x, count = task.train[0], task.recipe.synthetic_size
     if source == "KegNet":
         return drawn(generators, count, name)[0]
     if source == "real":
-        return x[torch.randint(len(x), (count,), generator=generator(name)).to(x.device)]
+        return x[torch.randint(len(x), (count,), generator=lab.generator(name)).to(x.device)]
     return noise(source, x, count, name)
 
 
@@ -1094,7 +1060,7 @@ def compare(task, teacher, students, generators, repetition=0, data=sources):
     for source in data:
         where = f"{task.name}, {source}, repetition {repetition}"
         x = data_from(source, task, generators, where)
-        wanted = answers(teacher, x)
+        wanted = predict(teacher, x)
         for n, student in students.items():
             found[n, source] = tuned(task, student, x, wanted, f"{where}, student {n}")
     return found
@@ -1218,7 +1184,7 @@ found = compare(digits, teacher, further, generators[0], data=sources[:3])
 lost_and_lead = {}  # student: points that compression took, points by which KegNet leads
 for n, student in (students | further).items():
     run = found if n in further else runs[0]
-    lost = lab.metrics["teacher/accuracy"] - accuracy(student, digits.test)
+    lost = lab.metrics["teacher/accuracy"] - 100 * accuracy(student, *digits.test)
     lead = run[n, "KegNet"].last - max(run[n, "uniform"].last, run[n, "Gaussian"].last)
     name = f"conv3 {n}" if n in further else f"student {n}"
     lost_and_lead[name] = lost, lead
@@ -1275,9 +1241,9 @@ shown_to["real"] = digits.test[0][:500]
 after = {"nothing": students[3]} | {source: runs[0][3, source].student for source in sources}
 agreement = np.zeros((len(after), len(shown_to)))
 for j, (where, x) in enumerate(shown_to.items()):
-    named_by_teacher = answers(teacher, x).argmax(1)
+    named_by_teacher = predict(teacher, x).argmax(1)
     for i, (source, student) in enumerate(after.items()):
-        agreement[i, j] = 100 * (answers(student, x).argmax(1) == named_by_teacher).float().mean()
+        agreement[i, j] = 100 * (predict(student, x).argmax(1) == named_by_teacher).float().mean()
         lab.record(f"agreement/{source}, shown {where}", agreement[i, j], unit="% of 500, student 3")
 
 # %%
@@ -1341,13 +1307,13 @@ lab.tell(
 # **Predict.** Does it pay to have more than one?
 
 # %%
-x = drawn(generators[0][:1], digits.recipe.drawn, "from one generator")[0]
-by_one = tuned(digits, students[3], x, answers(teacher, x), "student 3, from one generator")
+x = drawn(generators[0][:1], digits.recipe.synthetic_size, "from one generator")[0]
+by_one = tuned(digits, students[3], x, predict(teacher, x), "student 3, from one generator")
 few_or_many = {"1": by_one.last, "all": runs[0][3, "KegNet"].last}
 if config.alone:
     lone = made(digits, teacher, "one generator, trained for long", steps=config.alone)
-    x = drawn([lone], digits.recipe.drawn, "from one, trained for long")[0]
-    by_lone = tuned(digits, students[3], x, answers(teacher, x), "student 3, from one for long")
+    x = drawn([lone], digits.recipe.synthetic_size, "from one, trained for long")[0]
+    by_lone = tuned(digits, students[3], x, predict(teacher, x), "student 3, from one for long")
     few_or_many["1, trained for long"] = by_lone.last
 lab.record_all({f"generators/{count}": reached for count, reached in few_or_many.items()}, unit="% of the test images")
 
@@ -1370,7 +1336,7 @@ lab.claim(
 # %%
 rated = {}
 x = data_from("uniform", digits, generators[0], "digits, uniform, repetition 0")
-wanted = answers(teacher, x)
+wanted = predict(teacher, x)
 for rate in config.rates:
     name = f"digits, uniform, step size times {rate}"
     rated[rate] = runs[0][3, "uniform"] if rate == 1 else tuned(digits, students[3], x, wanted, name, rate)
@@ -1430,7 +1396,7 @@ mode_task = images_of("digits", config.mode, config.mode_images)
 with lab.seeded("normalized"):
     normalized = channels_last(paper.ResNet14(channels=1) if config.residual else small_network()).to(lab.device)
 trained(normalized, mode_task, "normalized")
-lab.record("mode/teacher", accuracy(normalized, mode_task.test), unit="% of the test images")
+lab.record("mode/teacher", 100 * accuracy(normalized, *mode_task.test), unit="% of the test images")
 
 # %% [markdown]
 # ### Does another network agree?
@@ -1444,8 +1410,8 @@ x, asked_for = drawn(generators[0], 1000, "images for another network")
 with lab.seeded("second teacher"):
     second = channels_last(LeNet5()).to(lab.device)
 trained(second, replace(digits, recipe=replace(digits.recipe, epochs=config.second)), "second teacher")
-lab.record("another network/accuracy", accuracy(second, digits.test), unit="% of the test images")
-agrees, other = (100 * (answers(net, x).argmax(1) == asked_for).float().mean().item() for net in (second, normalized))
+lab.record("another network/accuracy", 100 * accuracy(second, *digits.test), unit="% of the test images")
+agrees, other = (100 * accuracy(net, x, asked_for) for net in (second, normalized))
 lab.record("another network/as asked", agrees, unit="% of 1,000 new images, a second LeNet-5")
 lab.record("another network/as asked, normalized", other, unit="% of 1,000 new images")
 lab.tell(
@@ -1466,7 +1432,7 @@ lab.claim(
 
 # %%
 with lab.seeded("not trained"):
-    x, _ = draw_data(ImageGenerator().to(lab.device), 256, generator("not trained"))
+    x, _ = draw_data(ImageGenerator().to(lab.device), 256, lab.generator("not trained"))
 moving = deepcopy(normalized).train()
 with torch.no_grad():
     in_training = moving(x).argmax(1)
@@ -1474,7 +1440,7 @@ steps = [
     (now - was).abs().max().item() for now, was in zip(moving.buffers(), normalized.buffers(), strict=True) if was.ndim
 ]
 lab.record("mode/largest change of a running average", max(steps), unit="in one forward pass")
-alike = (in_training == answers(normalized, x).argmax(1)).float().mean()
+alike = (in_training == predict(normalized, x).argmax(1)).float().mean()
 lab.record("mode/same class, before learning", 100 * alike, unit="% of 256 images")
 
 # %% [markdown]
@@ -1488,10 +1454,10 @@ made_for = {}  # mode: images
 for mode, word in modes.items():
     G = made(mode_task, normalized, "generator for a mode", teacher_mode=mode)
     x, asked_for = drawn([G], 1000, "images for a mode")
-    made_for[mode] = drawn([G], config.mode.drawn, "data for a mode")[0]
+    made_for[mode] = drawn([G], config.mode.synthetic_size, "data for a mode")[0]
     with torch.no_grad():
         judged = {"training": torch.cat([deepcopy(normalized).train()(part) for part in x.split(250)])}
-    judged["evaluation"] = answers(normalized, x)
+    judged["evaluation"] = predict(normalized, x)
     for judge, found in judged.items():
         agrees = 100 * (found.argmax(1) == asked_for).float().mean()
         lab.record(f"mode/made for {word}, seen in {judge}", agrees, unit="% as asked, of 1,000 new images")
@@ -1536,9 +1502,9 @@ lab.claim(
 # %%
 layers = paper.RESNET14_STUDENTS[2] if config.residual else LENET5_STUDENTS[2]
 compressed = compress(normalized, layers)
-lab.record("mode/student, nothing", accuracy(compressed, mode_task.test), unit="% of the test images")
+lab.record("mode/student, nothing", 100 * accuracy(compressed, *mode_task.test), unit="% of the test images")
 for mode, word in modes.items():
-    wanted = answers(normalized, made_for[mode])
+    wanted = predict(normalized, made_for[mode])
     common = wanted.argmax(1).bincount().max() / len(wanted)
     lab.record(f"mode/commonest class, made for {word}", 100 * common, unit="% of the answers in use")
     run = tuned(mode_task, compressed, made_for[mode], wanted, f"student of a mode, {word}")
@@ -1600,11 +1566,11 @@ def look_at_rows(task, net, generators):
         x = data_from(source, task, generators, f"{task.name}, {source}, a look")[:2000]
         variances = torch.linalg.svdvals(x - x.mean(0)).square()
         spread = variances.sum() ** 2 / variances.square().sum()  # all equal: their number; one alone: 1
-        sure = answers(net, x).softmax(1).amax(1).mean()
+        sure = predict(net, x).softmax(1).amax(1).mean()
         lab.record(f"table/{task.name}/{source}/directions", spread, unit="effective number of directions")
         lab.record(f"table/{task.name}/{source}/confidence", sure, unit="mean of the largest probability")
     x, asked_for = drawn(generators, 1000, f"{task.name}, as asked")
-    agrees = (answers(net, x).argmax(1) == asked_for).float().mean()
+    agrees = (predict(net, x).argmax(1) == asked_for).float().mean()
     lab.record(f"table/{task.name}/as asked", 100 * agrees, unit="% of the new rows")
 
 
@@ -1617,12 +1583,12 @@ for name, task in tables.items():
     for_table = several(task, net, 0)
     look_at_rows(task, net, for_table)
     found = compare(task, net, {"MLP": student}, for_table)
-    lab.record(f"table/{name}/ratio", parameters(net) / parameters(student), unit="times fewer parameters")
+    lab.record(f"table/{name}/ratio", parameter_count(net) / parameter_count(student), unit="times fewer parameters")
     commonest = task.test[1].bincount().max() / len(task.test[1])
     reached = {
         "commonest class": 100 * commonest,
-        "teacher": accuracy(net, task.test),
-        "nothing": accuracy(student, task.test),
+        "teacher": 100 * accuracy(net, *task.test),
+        "nothing": 100 * accuracy(student, *task.test),
     }
     reached |= {source: found["MLP", source].last for source in sources}
     lab.record_all({f"table/{name}/{what}": percent for what, percent in reached.items()}, unit="% of the test rows")
@@ -1684,11 +1650,13 @@ for name, recipe in config.photographs.items():
     with lab.seeded(f"teacher for {name}"):
         net = channels_last(paper.ResNet14(channels=task.train[0].shape[1])).to(lab.device)
     trained(net, task, f"teacher for {name}")
-    lab.record(f"{name}/teacher", accuracy(net, task.test), unit="% of the test images")
+    lab.record(f"{name}/teacher", 100 * accuracy(net, *task.test), unit="% of the test images")
     three = {n: compress(net, layers) for n, layers in enumerate(paper.RESNET14_STUDENTS, 1)}
     for n, student in three.items():
-        lab.record(f"{name}/student {n}/ratio", parameters(net) / parameters(student), unit="times fewer parameters")
-        lab.record(f"{name}/student {n}/nothing", accuracy(student, task.test), unit="% of the test images")
+        lab.record(
+            f"{name}/student {n}/ratio", parameter_count(net) / parameter_count(student), unit="times fewer parameters"
+        )
+        lab.record(f"{name}/student {n}/nothing", 100 * accuracy(student, *task.test), unit="% of the test images")
     found = compare(task, net, three, several(task, net, 0))
     for (n, source), run in found.items():
         lab.record(f"{name}/student {n}/{source}/last step", run.last, unit="% of the test images")
@@ -1737,7 +1705,7 @@ print(f"mean: {paper.diversity_loss(z, x).item():.4f}, sum: {sums.item():.4f}")
 for hidden in (10, 11):
     net = paper.MLP(9, 7, layers=hidden)  # features and classes of shuttle
     student = compress(net, paper.mlp_student(net, 5))
-    print(f"{hidden} hidden layers: {parameters(net) / parameters(student):.2f}x")
+    print(f"{hidden} hidden layers: {parameter_count(net) / parameter_count(student):.2f}x")
 
 # %% [markdown]
 # ### One-hot labels, or soft ones
@@ -1747,10 +1715,10 @@ for hidden in (10, 11):
 # **Predict.** Will the teacher be as sure of such images? Will the student learn more from them, or less?
 
 # %%
-g = generator("soft labels")
-parts = [draw_data(G, digits.recipe.drawn // len(generators[0]), g, soft=True)[0] for G in generators[0]]
+g = lab.generator("soft labels")
+parts = [draw_data(G, digits.recipe.synthetic_size // len(generators[0]), g, soft=True)[0] for G in generators[0]]
 x = torch.cat(parts)[torch.randperm(sum(map(len, parts)), generator=g)]
-wanted = answers(teacher, x)
+wanted = predict(teacher, x)
 softly = [tuned(digits, students[3], x, wanted, f"soft labels, order {k}").last for k in range(2)]
 lab.record("soft labels/confidence", wanted.softmax(1).amax(1).mean(), unit="mean of the largest probability")
 lab.record("soft labels/student 3", np.mean(softly), unit="% of the test images")

@@ -184,6 +184,16 @@ def test_a_generator_depends_on_seed_and_name_and_on_nothing_that_ran_before() -
     assert len({draw(1, "vae"), draw(1, "ae"), draw(2, "vae")}) == 3
 
 
+def test_a_generator_draws_on_the_cpu_unless_it_is_told_a_device(lab, monkeypatch) -> None:
+    monkeypatch.setattr(lab, "device", torch.device("cuda"))
+    assert lab.generator("vae").device == torch.device("cpu")
+    assert lab.generator("vae", "cpu").initial_seed() == lab.generator("vae").initial_seed()
+    asked, made = [], torch.Generator()
+    monkeypatch.setattr(session.torch, "Generator", lambda device: asked.append(device) or made)
+    lab.generator("vae", lab.device)
+    assert asked == [torch.device("cuda")]
+
+
 def test_a_seeded_block_draws_the_same_each_time_and_leaves_the_global_generator_as_it_was(lab) -> None:
     def inside(name: str) -> float:
         with lab.seeded(name):
