@@ -18,7 +18,7 @@
 # | **For** | whoever knows Python and has trained a small network in PyTorch; nothing about autoencoders is taken for known |
 # | **Afterwards you can** | write a VAE and its loss without the classic mistakes, read a latent space with numbers and not only with the eye, and say what a VAE is better at than an autoencoder, and what not |
 # | **You need** | the chain rule, expectations, the normal distribution |
-# | **Time** | core: 85 minutes with the exercises; further: 25 minutes |
+# | **Time** | core: 90 minutes with the exercises; further: 25 minutes |
 # | **Level** | introductory |
 # | **Paper** | D. P. Kingma and M. Welling, *Auto-Encoding Variational Bayes* (2013), [arXiv:1312.6114](https://arxiv.org/abs/1312.6114) |
 # | **The review** | "AutoEncoder vs Variant AutoEncoder", a blog post in Korean, 2019; it compares the latent spaces of the two |
@@ -982,7 +982,7 @@ for claim in ("anomaly-every-digit", "anomaly-more-than-ink", "anomaly-ink-corre
     lab.claim(claim)
 
 # %% [markdown]
-# **What we saw.** The ones are not just missed: a digit *never seen* is reconstructed better than most that were.
+# **What we saw.** The ones are the trap: where their AUC is below ½, a digit *never seen* is reconstructed better than most that were.
 # A code length measures how complex an image is as well as how unusual it is, and a one is simple: a short stroke with little ink, which is also a part of other digits.
 # The third score takes out what ink explains, by a regression line through the known digits.
 
