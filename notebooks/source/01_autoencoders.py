@@ -228,7 +228,7 @@ def train(name, model, loss, images, epochs=config.epochs, **more):
         optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
     settings = {"epochs": epochs, "batch_size": config.batch_size, "optimizer": optimizer, "schedule": schedule}
-    random = {"generator": lab.generator(name), "checkpoint": lab.checkpoint(name)}
+    random = {"generator": lab.generator(name, lab.device), "checkpoint": lab.checkpoint(name)}
     return fit(model, loss, images, label=name, **settings, **random, **more)
 
 
@@ -310,7 +310,7 @@ lab.predict("denoising", "Which is better on masked digits, which on whole ones?
 # %%
 dae = build(Autoencoder)
 train("dae", dae, dae_loss, x_train)
-masked = mask_pixels(x_test, 0.5, lab.generator("masked test digits"))
+masked = mask_pixels(x_test, 0.5, lab.generator("masked test digits", lab.device))
 for name, model in {"ae": ae, "dae": dae}.items():
     lab.record(f"{name}/error/masked", errors(model, x_test, masked).mean(), unit="nats")
 lab.record("dae/error/test", errors(dae, x_test).mean(), unit="nats")
@@ -347,7 +347,7 @@ lab.claim("dae-repairs")
 # %%
 turn = torch.linspace(0, 1, 60)
 centers = torch.stack([(4.5 * turn).cos(), (4.5 * turn).sin()], 1) * (0.4 + 1.1 * turn)[:, None]  # (60, 2)
-narrow, sigma, noise = 0.08, 0.2, lab.generator("spiral")
+narrow, sigma, noise = 0.08, 0.2, lab.generator("spiral", lab.device)
 chosen = torch.randint(60, (4000,), generator=noise, device=lab.device)
 points = centers.to(lab.device)[chosen] + narrow * torch.randn(4000, 2, generator=noise, device=lab.device)
 
@@ -359,7 +359,8 @@ def repair_loss(model, x, generator):
 
 with lab.seeded("repair"):
     repair = paper.mlp([2, 64, 64, 2], nn.SiLU).to(lab.device)
-settings = {"epochs": 20, "batch_size": 100, "lr": 5e-3, "generator": lab.generator("repair"), "label": "repair"}
+settings = {"epochs": 20, "batch_size": 100, "lr": 5e-3, "label": "repair"}
+settings["generator"] = lab.generator("repair", lab.device)
 repair_history = fit(repair, repair_loss, points, **settings)
 
 
@@ -583,7 +584,7 @@ def vae_loss(model, x, generator):
 def two_terms(model, x, name="two terms"):
     """Reconstruction error from a drawn code, and KL, both in nats per image."""
     mu, logvar = model.encode(x)
-    logits = model.decode(reparameterize(mu, logvar, lab.generator(name)))
+    logits = model.decode(reparameterize(mu, logvar, lab.generator(name, lab.device)))
     price = kl_to_standard_normal(mu, logvar)
     return {"reconstruction": reconstruction_nats(logits, x).mean().item(), "kl": price.mean().item()}
 
@@ -787,7 +788,7 @@ lines = ["AE, N(0, I)", "AE, fitted", "VAE, N(0, I)", "VAE, fitted"]
 lab.predict("samples", "Which of the four rows of samples will look most like digits?", choices=lines)
 
 # %%
-noise = torch.randn(2000, config.latent, generator=lab.generator("prior"), device=lab.device)
+noise = torch.randn(2000, config.latent, generator=lab.generator("prior", lab.device), device=lab.device)
 samples = {}
 with torch.no_grad():
     for name, model in models.items():
@@ -824,7 +825,7 @@ def judge_loss(model, x, y, generator):
     return F.cross_entropy(model(x), y)
 
 
-settings = {"epochs": 8, "batch_size": 64, "generator": lab.generator("judge"), "label": "judge"}
+settings = {"epochs": 8, "batch_size": 64, "generator": lab.generator("judge", lab.device), "label": "judge"}
 judge_history = fit(judge, judge_loss, x_train, labels, **settings)
 
 
@@ -1221,7 +1222,7 @@ iwae_bound = lab.check(iwae_bound)
 # %%
 x = x_test[:400]
 for k in (1, 10, 100):
-    eps = torch.randn(k, len(x), config.latent, generator=lab.generator(f"K = {k}"), device=lab.device)
+    eps = torch.randn(k, len(x), config.latent, generator=lab.generator(f"K = {k}", lab.device), device=lab.device)
     with torch.no_grad():  # fresh draws for each K: nothing forces the order of the three
         weights = log_weights(vae.decode, x, *vae.encode(x), eps)  # (K, B)
     lab.record(f"bound/K={k}", iwae_bound(weights).mean(), unit="nats")
@@ -1243,7 +1244,7 @@ lab.tell("So the ELBO lies at least about {bound/gap:.1f} nats below the log-lik
 
 # %%
 x = x_test[:200]
-eps = torch.randn(64, len(x), config.latent, generator=lab.generator("estimators"), device=lab.device)
+eps = torch.randn(64, len(x), config.latent, generator=lab.generator("estimators", lab.device), device=lab.device)
 for when, model in {"untrained": build(VariationalAutoencoder), "trained": vae}.items():
     with torch.no_grad():
         mu, logvar = model.encode(x)
