@@ -300,7 +300,9 @@ def test_a_claim_whose_evidence_is_not_finite_is_refused(lab, shown) -> None:
 
 @pytest.fixture
 def baselines(monkeypatch, tmp_path) -> Path:
+    """Where the test puts baselines, and claims that are declared: at first there are none."""
     monkeypatch.setattr("labkit.baselines.FOLDER", tmp_path)
+    monkeypatch.setattr("labkit.evidence.claims.FOLDER", tmp_path)
     return tmp_path
 
 
@@ -378,10 +380,9 @@ unit = "nats"
 
 
 @pytest.fixture
-def declared(monkeypatch, tmp_path, baselines: Path) -> None:
+def declared(baselines: Path) -> None:
     """One claim of LESSON, and a baseline of `quick` in which it holds at each of five seeds."""
-    monkeypatch.setattr("labkit.evidence.claims.FOLDER", tmp_path)
-    tmp_path.joinpath(f"{LESSON}.toml").write_text(DECLARED, encoding="utf-8")
+    baselines.joinpath(f"{LESSON}.toml").write_text(DECLARED, encoding="utf-8")
     metrics = {"vae": {"unit": "nats", "values": [1, 2, 3, 4, 5]}, "ae": {"unit": "nats", "values": [3, 4, 6, 6, 7]}}
     lessons = {LESSON: {"seeds": [*range(5)], "metrics": metrics, "claims": {}}}
     text = json.dumps({"schema_version": 2, "profile": "quick", "lessons": lessons})
@@ -529,7 +530,7 @@ def test_the_figure_of_full_is_shown_at_quick_in_words_too_and_is_no_record(lab,
 )
 def test_a_figure_that_is_not_stored_is_a_sentence_and_stops_nothing(lab, shown, figures: Path, name, says) -> None:
     lab.at_full(name)
-    assert [output.data for output in shown] == [{"text/plain": says}]
+    assert [output.data["text/plain"] for output in shown] == [says]
 
 
 @pytest.mark.parametrize(
@@ -557,9 +558,8 @@ def test_at_the_other_profiles_the_figure_above_is_the_large_one(shown, figures:
     lab = labkit.start(LESSON, profile=profile)
     shown.clear()
     lab.at_full("roc")
-    assert [output.data for output in shown] == [
-        {"text/plain": f"This run is at {profile!r}: the figure above is the large one."}
-    ]
+    said = f"This run is at {profile!r}: the figure above is the large one."
+    assert [output.data["text/plain"] for output in shown] == [said]
 
 
 def test_the_same_figure_is_the_same_bytes_and_names_no_software_version(lab, shown) -> None:
@@ -749,7 +749,7 @@ def test_the_solution_is_the_plain_answer_in_color_and_in_plain_text_with_the_na
     lab.solution(KL)
     data = shown[-1].data
     assert data["text/plain"].startswith(
-        f"# The checks compare with labkit.papers.autoencoders.{KL}, and the lab goes on with it.\ndef own_kl(mu: "
+        f"# The checks compare with labkit.papers.autoencoders.{KL}, and the lab goes on with it.\ndef own_kl(mu, "
     )
     assert "return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=-1)" in data["text/plain"]
     assert "highlight" in data["text/html"]
