@@ -66,9 +66,14 @@ def edited(answer: Callable, *edits: str) -> Callable:
 
 
 def skeleton(answer: Callable, *blanks: str) -> str:
-    """The answer's source with each of `blanks` left out. Raises ValueError unless each stands exactly once in it."""
+    """The answer's source with each of `blanks` left out.
+
+    Raises ValueError unless each stands exactly once in it, and leaves no bracket without its partner.
+    """
     source = untyped(answer)
     for blank in blanks:
+        if any(blank.count(opening) != blank.count(closing) for opening, closing in ("()", "[]", "{}")):
+            raise ValueError(f"{blank!r} leaves a bracket of {answer.__name__} alone")
         source = _replaced(answer, source, blank, BLANK)
     return source
 

@@ -55,7 +55,7 @@ RECONSTRUCTION = Exercise(
     hints=(
         "Each pixel is a coin: -log p is the binary cross-entropy. Which axis holds the pixels of one image?",
         "Sum over the last axis only; the batch axis stays. Work on the logits: log(sigmoid(-200)) is -inf in float32.",
-        skeleton(reconstruction_nats, "binary_cross_entropy_with_logits(logits, x", '"none"', "cost.sum(-1)"),
+        skeleton(reconstruction_nats, "binary_cross_entropy_with_logits", '"none"', "cost.sum(-1)"),
     ),
     mistakes=mistakes(
         reconstruction_nats,
@@ -312,7 +312,7 @@ REPARAMETERIZATION = Exercise(
     hints=(
         "Draw the noise without any parameter in it, then move and stretch it: z = mu + sigma * eps.",
         "sigma is exp(logvar / 2). Gradients must reach mu and logvar, so only eps comes from a random function.",
-        skeleton(reparameterize, "(0.5 * logvar).exp()", "torch.randn(mu.shape, generator=generator,", "sigma * eps"),
+        skeleton(reparameterize, "(0.5 * logvar).exp()", "mu.shape, generator=generator", "sigma * eps"),
     ),
     mistakes=mistakes(
         reparameterize,

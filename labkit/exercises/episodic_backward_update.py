@@ -1232,7 +1232,7 @@ STEP = Exercise(
         ' reduction="sum". Then zero_grad, backward, step. Collect the losses, detached.',
         skeleton(
             ebu_step,
-            "target, draw,",
+            "target, draw",
             "net(observations).gather(1, actions[:, None]).squeeze(1)",
             'F.huber_loss(taken, y, reduction="sum")',
             "optimizer.zero_grad()",

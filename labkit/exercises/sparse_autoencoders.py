@@ -266,7 +266,7 @@ NORMALIZE = Exercise(
     hints=(
         "An atom is a column of the weight (n, m): m lengths are needed, each a sum of squares over n numbers.",
         "weight.norm(dim=0) are the m lengths. Divide in place, under torch.no_grad(), and mind an atom of zeros.",
-        skeleton(normalize_decoder_, "torch.no_grad()", "norm(dim=0", "div_", "lengths > 0"),
+        skeleton(normalize_decoder_, "torch.no_grad()", "dim=0", "div_", "lengths > 0"),
     ),
     mistakes=mistakes(
         normalize_decoder_,

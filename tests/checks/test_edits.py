@@ -62,3 +62,12 @@ def test_a_skeleton_is_the_answer_with_blanks() -> None:
     assert skeleton(scaled, "factor * x", "+ 1") == "def scaled(x, factor=2):\n    y = ___\n    return y ___\n"
     with pytest.raises(ValueError, match="0 times"):
         skeleton(scaled, "sum")
+
+
+def test_a_blank_leaves_no_bracket_alone() -> None:
+    with pytest.raises(ValueError, match="leaves a bracket of plus_one alone"):
+        skeleton(plus_one, "abs(x")
+
+
+def plus_one(x):
+    return abs(x) + 1
