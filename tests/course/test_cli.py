@@ -421,8 +421,9 @@ def test_list_counts_minutes_and_tells_what_is_stated_wrongly_or_too_much(course
     assert labkit("list", "--minutes", "--measured").exit_code == 2
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("build",), ("list",)])
-@pytest.mark.parametrize("command", [(), ("run",), ("verify",), ("baseline",), ("figures",), ("build",), ("list",)])
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("verify",), ("baseline",), ("evidence",), ("figures",), ("build",), ("list",)]
+)
 def test_every_help_has_an_example_that_can_be_typed(command: tuple[str, ...]) -> None:
     text = labkit(*command, "--help").stdout
     (example,) = [line for line in text.splitlines() if line.strip().startswith("Example: labkit ")]
