@@ -132,7 +132,7 @@ def test_a_file_is_downloaded_with_a_bar_that_counts_them(tmp_path, server, monk
     monkeypatch.delenv("LABKIT_BATCH")
     loaded = bearings.load_cwru([known(path)], optional=(), mirrors=[f"{server.url}/good/"])
     assert server.requests == ["/good/105.mat"]
-    assert "105.mat (1 of 1): 100%" in capsys.readouterr().err
+    assert "105.mat (1 of 1): 100%" in capsys.readouterr().out
     assert torch.equal(loaded.recordings[0].signal, read(cache / "CWRU/105.mat").signal)
 
 

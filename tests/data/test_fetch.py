@@ -361,7 +361,7 @@ def test_a_bar_shows_the_download_only_where_somebody_watches(cache, server, mon
     os.unlink(cache / NAME)
     wanted = known(CONTENT)
     fetch(NAME, sha256=wanted.sha256, bytes=wanted.bytes, urls=[f"{server.url}/good/file"], label="file (1 of 46)")
-    assert "file (1 of 46): 100%" in capsys.readouterr().err
+    assert "file (1 of 46): 100%" in capsys.readouterr().out
     assert caplog.records == []  # pooch would announce the download, with all its paths
     pooch.get_logger().removeHandler(caplog.handler)
 
