@@ -41,7 +41,7 @@ def test_a_right_and_a_wrong_answer_to_every_exercise() -> None:
         seconds = {"right": 0.0, "wrong": 0.0, "probes alone": 0.0}
         for topic in TOPICS:
             module = importlib.import_module(f"labkit.exercises.{topic}")
-            for exercise in (*module.EXERCISES, *module.MORE):
+            for exercise in (*module.EXERCISES, *getattr(module, "MORE", ())):
                 right = edited(exercise.answer)
                 wrong = exercise.mistakes[0].function
                 seconds["probes alone"] += cpu_seconds(lambda e=exercise: probed_twice(e))
