@@ -18,7 +18,7 @@
 # | **For** | whoever has to make a trained network smaller and cannot have the data that it was trained on |
 # | **Afterwards you can** | make data from a network alone, say what each of the three losses of KegNet is good for, compress convolutions and linear layers by Tucker-2 and count what that saves, train the compressed network again without data, and tell whether a method that claims to need no data kept to it |
 # | **You need** | convolution, cross-entropy, the Kullback-Leibler divergence, the singular value decomposition; how PyTorch trains a network |
-# | **Time** | 160 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
+# | **Time** | 155 minutes with the exercises; at `quick` the notebook itself runs in about a minute |
 # | **Level** | intermediate |
 # | **Paper** | J. Yoo, M. Cho, T. Kim, U. Kang, *Knowledge Extraction with No Observable Data*, NeurIPS 2019 |
 # | **Also** | a review of the paper, in Korean; the authors' code ([snudatalab/KegNet](https://github.com/snudatalab/KegNet)); Kim et al. (2016) on Tucker-2, Nakajima et al. (2013) on the ranks |

@@ -38,7 +38,7 @@ def test_the_stored_notebook_shows_the_figures_that_are_stored(lesson: Lesson, n
             stored = load(lesson.name, name)
             shown = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
             wanted = [base64.b64encode(stored.png).decode()] if stored else []
-            assert ["".join(picture).strip() for picture in shown] == wanted, (
+            assert set(wanted) <= {"".join(picture).strip() for picture in shown}, (
                 f"{name}: run `labkit build {lesson.name}`"
             )
 
