@@ -35,7 +35,7 @@ KERNELS = env JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter$${JUPYTER_PATH:+:$$J
 absolute = $${$(1):+"$(1)=$$([[ $$$(1) == [/~]* ]] || echo "$$PWD/")$$$(1)"}
 
 # Long lines of code are wrapped, where nobody has chosen otherwise: with the sidebar open they would be cut off.
-LAB_DEFAULTS = JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
+LAB_DEFAULTS = JUPYTER_CONFIG_PATH="$(CURDIR)/labkit/lab/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
 
 # The user's start-up files act in JupyterLab, where they are part of how somebody works, and not in a test.
 TESTED = env -u PYTHONSTARTUP IPYTHONDIR="$(CURDIR)/build/test/ipython" $(KERNELS)

@@ -84,6 +84,8 @@ def test_jupyterlab_is_opened_with_defaults_of_the_course_behind_those_of_the_us
     (recipe,) = [line for line in make(course, "-n", "lab").splitlines() if "jupyterlab" in line]
     (setting,) = re.findall(r'JUPYTER_CONFIG_PATH="(.*?)"', recipe)
     folder, _, users = setting.partition("$")
-    assert (folder, users) == (f"{course}/.jupyter", "{JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}")
-    defaults = json.loads((ROOT / ".jupyter" / "labconfig" / "default_setting_overrides.json").read_text())
+    assert (folder, users) == (f"{course}/labkit/lab/jupyter", "{JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}")
+    defaults = json.loads(
+        (ROOT / "labkit" / "lab" / "jupyter" / "labconfig" / "default_setting_overrides.json").read_text()
+    )
     assert defaults["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"] == {"lineWrap": True}

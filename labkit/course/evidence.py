@@ -9,7 +9,7 @@ from pathlib import Path
 from labkit import PROFILES
 from labkit.course.lessons import CourseError, Lesson, course_root, source_path
 from labkit.course.text import text_table
-from labkit.evidence.claims import Claim, Finding, find, read_claims, stored_runs, unknown_metrics
+from labkit.evidence.claims import Claim, Finding, find, findings, read_claims, stored_runs, unknown_metrics
 from labkit.evidence.verdict import UNKNOWN
 from labkit.evidence.words import judged_in_words, marked
 
@@ -30,22 +30,18 @@ def evidence(lesson: str, profile: str, root: Path | None = None) -> list[tuple[
     Raises CourseError for claims or a baseline that are not in order.
     """
     claims = declared(lesson, root).values()
-    try:
-        runs = stored_runs(lesson, profile, _notebooks(root) / "baselines") if claims else []
-        return [(claim, find(claim, runs)) for claim in claims]
-    except ValueError as error:
-        raise CourseError(str(error)) from error
+    runs = _runs(lesson, profile, root) if claims else []
+    return [(claim, find(claim, runs)) for claim in claims]
 
 
 def in_text(lesson: Lesson, *, details: bool) -> str:
     """A table of claims and verdicts; with `details` also the interval and the rivals of each."""
-    by_profile = [evidence(lesson.name, profile, lesson.root) for profile in PROFILES]
-    found = [
-        (one[0][0], dict(zip(PROFILES, (f for _, f in one), strict=True))) for one in zip(*by_profile, strict=True)
-    ]
-    if not found:
+    claims = declared(lesson.name, lesson.root).values()
+    if not claims:
         return f"{lesson.name} declares no claims yet: notebooks/claims/{lesson.name}.toml is missing."
-    rows = [[claim.id, *(marked(findings[profile].verdict) for profile in PROFILES)] for claim, findings in found]
+    runs = {profile: _runs(lesson.name, profile, lesson.root) for profile in PROFILES}
+    found = [(claim, findings(claim, runs)) for claim in claims]
+    rows = [[claim.id, *(marked(finding.verdict) for finding in by_profile.values())] for claim, by_profile in found]
     parts = [text_table([lesson.name, *PROFILES], rows)]
     return "\n\n".join(parts + [_details(*one) for one in found] if details else parts)
 
@@ -64,9 +60,16 @@ def problems(lesson: Lesson, metrics: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _details(claim: Claim, findings: Mapping[str, Finding]) -> str:
+def _runs(lesson: str, profile: str, root: Path | None) -> list[dict[str, float]]:
+    try:
+        return stored_runs(lesson, profile, _notebooks(root) / "baselines")
+    except ValueError as error:
+        raise CourseError(str(error)) from error
+
+
+def _details(claim: Claim, by_profile: Mapping[str, Finding]) -> str:
     lines = [f"{claim.id}: {claim.text} ({claim.source})"]
-    for profile, finding in findings.items():
+    for profile, finding in by_profile.items():
         if finding.verdict != UNKNOWN:
             lines.append(f"  {profile}: {marked(finding.verdict)}, {judged_in_words(claim.criterion, finding.own)}")
             for rival, judged in zip(claim.rivals, finding.rivals, strict=True):

@@ -18,7 +18,7 @@ from labkit.course.results import Results, Run
 PROFILE = "full"
 MOST = 5  # headline figures of a lesson
 BYTES, WIDTH = 60_000, 1000  # of one of them, at most; pixels
-COLOURS = (256, 128, 64, 32, 16)
+COLORS = (256, 128, 64, 32, 16)
 
 
 def store_headlines(results: Results, folder: Path, lessons: Sequence[Lesson]) -> list[Path]:
@@ -43,7 +43,7 @@ def store_headlines(results: Results, folder: Path, lessons: Sequence[Lesson]) -
 def small_png(png: bytes) -> bytes:
     """The picture as a palette PNG of at most BYTES bytes and WIDTH pixels across, on white; always the same bytes.
 
-    Raises CourseError if it is larger even in the fewest of COLOURS.
+    Raises CourseError if it is larger even in the fewest of COLORS.
     """
     from PIL import Image
 
@@ -52,14 +52,14 @@ def small_png(png: bytes) -> bytes:
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    for colours in COLOURS:
+    for colors in COLORS:
         buffer = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+        image.quantize(colors, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
         if len(buffer.getvalue()) <= BYTES:
             return buffer.getvalue()
     kilobytes = len(buffer.getvalue()) / 1000
     raise CourseError(
-        f"it has {kilobytes:.0f} kB even in {colours} colours, and {BYTES / 1000:.0f} are the limit: show less"
+        f"it has {kilobytes:.0f} kB even in {colors} colors, and {BYTES / 1000:.0f} are the limit: show less"
     )
 
 

@@ -108,9 +108,9 @@ def stored_runs(lesson: str, profile: str, folder: Path | None = None) -> list[d
     ]
 
 
-def findings(claim: Claim, lesson: str, folder: Path | None = None) -> dict[str, Finding]:
-    """The verdicts on a claim at every profile, from the stored seeds. Raises ValueError as `stored_runs` does."""
-    return {profile: find(claim, stored_runs(lesson, profile, folder)) for profile in labkit.PROFILES}
+def findings(claim: Claim, runs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Finding]:
+    """The verdict on a claim at each profile, from the `stored_runs` of each."""
+    return {profile: find(claim, runs[profile]) for profile in runs}
 
 
 def _tables(path: Path, entries: Mapping[str, Any]) -> list[dict[str, Any]]:

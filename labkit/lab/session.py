@@ -36,7 +36,7 @@ from labkit.checks import preview
 from labkit.checks.exercise import Exercise, Failure, check, solution
 from labkit.checks.names import guess, meant
 from labkit.evidence import words
-from labkit.evidence.claims import Claim, Finding, find, read_claims, stored_runs, unknown_metrics
+from labkit.evidence.claims import findings, read_claims, stored_runs, unknown_metrics
 from labkit.lab import claims, nobody_watches
 from labkit.lab.optimizers import leave_out_compiler
 from labkit.lab.predictions import Question, answer_box, kept, measured, settled
@@ -192,7 +192,7 @@ class Lab:
             raise KeyError(f"{name!r} is no claim that notebooks/claims/{self.lesson}.toml declares: those are {known}")
         if unknown := unknown_metrics([declared[name]], self.metrics):
             raise KeyError(" ".join(unknown))
-        claim, found = declared[name], self._findings(declared[name])
+        claim, found = declared[name], findings(declared[name], self._stored_runs())
         here = claim.criterion.decides.difference(self.metrics)
         said = words.in_words(claim, found, self.profile, here)
         display({"text/markdown": said, "text/plain": said}, raw=True)
@@ -200,21 +200,22 @@ class Lab:
         png = base64.b64encode(as_png(figure)).decode()
         display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 
-    def _findings(self, claim: Claim) -> dict[str, Finding]:
-        """The verdicts on a claim at each profile; without those that cannot be read, which is said."""
-        found = {}
+    def _stored_runs(self) -> dict[str, list[dict[str, float]]]:
+        """The metrics of the stored seeds at each profile; without those that cannot be read, which is said."""
+        runs = {}
         for profile in labkit.PROFILES:
             try:
-                found[profile] = find(claim, stored_runs(self.lesson, profile))
+                runs[profile] = stored_runs(self.lesson, profile)
             except ValueError as problem:
                 _say(str(problem))
-        return found
+        return runs
 
     def claims_table(self) -> None:
         """All claims of the lesson and their verdict at each profile that was measured."""
         declared = read_claims(self.lesson).values()
         if declared:
-            table = words.table([(claim, self._findings(claim)) for claim in declared])
+            runs = self._stored_runs()
+            table = words.table([(claim, findings(claim, runs)) for claim in declared])
         else:
             table = claims.table(self.claims.values(), self.lesson, self.profile)
         display({"text/markdown": table, "text/plain": table}, raw=True)

@@ -364,6 +364,17 @@ def test_a_mistake_may_be_an_exception() -> None:
     assert check(exercise, lambda x: x.reshape(7)).mistake is None  # also a RuntimeError, of another cause
 
 
+def test_a_mistake_that_is_an_exception_is_known_whichever_number_it_names() -> None:
+    def raises(index: int) -> Callable:
+        def function(x: Tensor) -> Tensor:
+            raise IndexError(f"index {index} is out of bounds")
+
+        return function
+
+    exercise = replace(EXERCISE, mistakes=(*EXERCISE.mistakes, Mistake("out-of-bounds", raises(3), "It is too far.")))
+    assert check(exercise, raises(17)).mistake == "out-of-bounds"
+
+
 def test_an_exercise_whose_reference_fails_is_at_fault_itself() -> None:
     def broken(x):
         raise ZeroDivisionError

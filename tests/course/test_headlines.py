@@ -183,5 +183,5 @@ def test_what_is_transparent_becomes_white() -> None:
 
 
 def test_a_picture_that_no_palette_makes_small_enough_is_refused() -> None:
-    with pytest.raises(CourseError, match=r"^it has \d+ kB even in 16 colours, and 60 are the limit: show less$"):
+    with pytest.raises(CourseError, match=r"^it has \d+ kB even in 16 colors, and 60 are the limit: show less$"):
         small_png(png(noise(400, 900)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit import PROFILES
 from labkit.evidence import words
 from labkit.evidence.claims import find, findings, read_claims, stored_runs, unknown_metrics
 from labkit.evidence.verdict import DEPENDS, FAILS, HOLDS, UNDECIDED, UNKNOWN
@@ -130,9 +131,13 @@ def measured(folder: Path) -> Path:
     return folder
 
 
+def at_profiles(folder: Path) -> dict[str, list[dict[str, float]]]:
+    return {profile: stored_runs(LESSON, profile, folder) for profile in PROFILES}
+
+
 def test_the_verdict_at_each_profile_comes_from_its_stored_seeds(folder: Path, measured: Path) -> None:
     (claim,) = read_claims(LESSON, folder).values()
-    found = findings(claim, LESSON, measured)
+    found = findings(claim, at_profiles(measured))
     assert {profile: finding.verdict for profile, finding in found.items()} == {
         "quick": HOLDS,
         "full": UNKNOWN,
@@ -144,12 +149,12 @@ def test_the_verdict_at_each_profile_comes_from_its_stored_seeds(folder: Path, m
 def test_after_a_change_of_margin_the_same_seeds_decide_anew(folder: Path, measured: Path) -> None:
     folder.joinpath(f"{LESSON}.toml").write_text(CLAIM.replace("margin = 1", "margin = 20"), encoding="utf-8")
     (claim,) = read_claims(LESSON, folder).values()
-    assert findings(claim, LESSON, measured)["quick"].verdict == DEPENDS
+    assert findings(claim, at_profiles(measured))["quick"].verdict == DEPENDS
 
 
 def test_the_words_say_verdict_interval_rivals_this_run_and_a_reason_that_fits(folder: Path, measured: Path) -> None:
     (claim,) = read_claims(LESSON, folder).values()
-    said = words.in_words(claim, findings(claim, LESSON, measured), "quick", 9.75)
+    said = words.in_words(claim, findings(claim, at_profiles(measured)), "quick", 9.75)
     assert said.splitlines()[0].startswith(
         "**A DAE repairs masked digits better than an AE.** *(Vincent et al. (2008), section 4)*"
     )
@@ -183,7 +188,7 @@ def test_without_seeds_no_verdict_is_given(folder: Path) -> None:
 
 def test_the_table_is_short_and_leaves_out_profiles_that_were_not_measured(folder: Path, measured: Path) -> None:
     (claim,) = read_claims(LESSON, folder).values()
-    assert words.table([(claim, findings(claim, LESSON, measured))]).splitlines() == [
+    assert words.table([(claim, findings(claim, at_profiles(measured)))]).splitlines() == [
         "| claim | source | `quick` |",
         "| --- | --- | --- |",
         "| A DAE repairs masked digits better than an AE. | Vincent et al. (2008), section 4 | ✔ holds |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -11,8 +12,20 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb, to_rgba
+from PIL import Image
 
-from labkit.lab.figures import PALETTE, atom_rows, bars, beside, ellipse, image_rows, panels, scatter_classes, tiled
+from labkit.lab.figures import (
+    PALETTE,
+    as_png,
+    atom_rows,
+    bars,
+    beside,
+    ellipse,
+    image_rows,
+    panels,
+    scatter_classes,
+    tiled,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -257,3 +270,16 @@ def test_a_map_of_zeros_is_black_and_a_wrong_shape_is_refused() -> None:
     assert (beside(np.zeros((3, 3))) == 0).all()
     with pytest.raises(ValueError, match=r"must be \(3, H, W\) or \(h, w\), got shape \(1, 3, 4, 4\)"):
         beside(np.zeros((1, 3, 4, 4)))
+
+
+@pytest.mark.parametrize(("color", "mode"), [("black", "L"), ("red", "RGB")])
+def test_a_png_has_the_pixels_of_the_figure_and_no_channel_that_says_nothing(color: str, mode: str) -> None:
+    figure, ax = panels()
+    ax.plot([0, 1], color=color)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=90, bbox_inches="tight")
+    png = as_png(figure)
+    stored = Image.open(io.BytesIO(png))
+    assert stored.mode == mode
+    assert stored.convert("RGBA").tobytes() == Image.open(drawn).tobytes()
+    assert len(png) < len(drawn.getvalue())

@@ -414,6 +414,16 @@ def test_the_table_of_a_lesson_that_declares_its_claims_is_that_of_the_seeds(lab
     assert shown[-1].data["text/markdown"].splitlines()[-1] == "| The VAE is more compact. | review, (a) | ✔ holds |"
 
 
+def test_a_damaged_baseline_is_said_once_above_the_table(lab, shown, declared, baselines: Path) -> None:
+    path = baselines / f"{LESSON}.toml"
+    path.write_text(DECLARED + DECLARED.replace('"compact"', '"again"'), encoding="utf-8")
+    baselines.joinpath("full.json").write_text("{", encoding="utf-8")
+    lab.claims_table()
+    said, table = shown
+    assert "full.json cannot be read" in said.data["text/plain"]
+    assert table.data["text/markdown"].count("✔ holds") == 2
+
+
 def test_a_damaged_baseline_is_said_and_the_lab_goes_on(lab, shown, declared, baselines: Path) -> None:
     baselines.joinpath("full.json").write_text("{", encoding="utf-8")
     lab.record_all({"vae": 5.0, "ae": 3.5})
