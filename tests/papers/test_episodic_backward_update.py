@@ -715,7 +715,8 @@ def test_adaptive_ebu_has_eleven_betas_that_act_in_turn_and_all_become_the_best(
     adaptive = agent(AdaptiveEBU, select_every=60)
     np.testing.assert_allclose(adaptive.betas, np.linspace(0, 1, 11))
     adaptive.replay.add(random_walk(24))
-    adaptive.update()
+    for _ in range(3):  # after a single one two betas may be within the last digit of each other
+        adaptive.update()
     assert len({str(weights_of(learner.network)) for learner in adaptive.learners}) == 11
     for episode in range(11):
         assert adaptive.learner is adaptive.learners[episode]
