@@ -1,6 +1,7 @@
 """What the site takes from the course itself: the notebooks, the table of lessons, the results, the paper modules.
 
-Three directives write Markdown that no hand has typed: `lessons-table`, `lesson-results PROFILE`, `lesson-methods`.
+Four directives write Markdown that no hand has typed: `lessons-table`, `lesson-results PROFILE`, `lesson-methods`,
+`errata`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,18 @@ def methods() -> str:
     return "\n\n".join(f"### {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n```" for module in modules)
 
 
+def errata(lessons: Sequence[Lesson]) -> str:
+    """What the claims of the lessons say of slips in their sources, with what the seeds made of each, lesson by lesson."""
+    parts = []
+    for lesson in lessons:
+        slips = [(claim, finding) for claim, finding in evidence(lesson.name, "quick", lesson.root) if claim.erratum]
+        if slips:
+            parts.append(f"## {lesson.number} · [{lesson.title}](lessons/{lesson.name}.ipynb)")
+        for claim, finding in slips:
+            parts.append(f"**{claim.source}.** {claim.erratum}\n\nTested: {claim.text} {marked(finding.verdict)}")
+    return "\n\n".join(parts)
+
+
 def results(lessons: Sequence[Lesson], baseline: Mapping[str, Any] | None) -> str:
     """What was measured in each lesson, from a baseline; `baseline` is None where the profile has none."""
     recorded = baseline["lessons"] if baseline else {}
@@ -136,6 +149,13 @@ class LessonMethods(_Generated):
         return methods()
 
 
+class Errata(_Generated):
+    def markdown(self) -> str:
+        for path in sorted((course_root() / "notebooks" / "claims").glob("*.toml")):
+            self.env.note_dependency(path)
+        return errata(load_lessons())
+
+
 class LessonResults(_Generated):
     required_arguments = 1  # the profile
 
@@ -157,4 +177,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("lessons-table", LessonsTable)
     app.add_directive("lesson-methods", LessonMethods)
     app.add_directive("lesson-results", LessonResults)
+    app.add_directive("errata", Errata)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

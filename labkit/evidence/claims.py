@@ -39,6 +39,7 @@ class Claim:
     source: str  # who says so, and where
     published: str  # the published figure, if there is one
     reasons: Mapping[str, str]  # why, for each verdict that may come out
+    erratum: str = ""  # what the source prints and what it should be, if there is a slip in it
 
     @property
     def text(self) -> str:
@@ -121,7 +122,7 @@ def _tables(path: Path, entries: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _claim(entry: Mapping[str, Any], where: str) -> Claim:
-    _known(entry, {"id", "text", "source", "published", "decides", "margin", "unit", "reasons", "rivals"}, where)
+    _known(entry, {"id", "text", "source", "published", "decides", "margin", "unit", "reasons", "rivals", "erratum"}, where)
     rivals = entry.get("rivals", [])
     if not isinstance(rivals, list) or not all(isinstance(rival, dict) for rival in rivals):
         raise ValueError(f"{where}: write each rival as a table, [[claim.rivals]].")
@@ -139,6 +140,7 @@ def _claim(entry: Mapping[str, Any], where: str) -> Claim:
         source=_text(entry, "source", where),
         published=_text(entry, "published", where, default=""),
         reasons={by_verdict[key]: _text(reasons, key, where) for key in reasons},
+        erratum=_text(entry, "erratum", where, default=""),
     )
 
 

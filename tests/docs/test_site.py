@@ -79,6 +79,17 @@ def test_results_show_the_verdict_of_each_declared_claim(pages: ModuleType, less
     assert "| It is low. *(paper)* | ✔ holds<br>+7.2 (6.4 to 8 over 5 seeds) |" in pages.results([lesson], baseline)
 
 
+def test_errata_are_the_slips_that_claims_state_and_what_came_of_them(pages: ModuleType, lesson: Lesson) -> None:
+    path = lesson.root / "notebooks" / "claims" / f"{lesson.name}.toml"
+    assert pages.errata([lesson]) == ""
+    path.parent.mkdir()
+    claim = '[[claim]]\nid = "{}"\ntext = "Runs."\nsource = "Nobody (1900)"\ndecides = \'"a" < 1\'\n'
+    path.write_text(claim.format("quiet") + claim.format("slip") + 'erratum = "Printed as 2, it is 3."\n')
+    page = pages.errata([lesson])
+    assert page.startswith(f"## {lesson.number} · [{lesson.title}](lessons/{lesson.name}.ipynb)\n\n**Nobody (1900).**")
+    assert page.count("Printed as 2, it is 3.\n\nTested: Runs. ") == page.count("Tested") == 1
+
+
 def test_the_stored_notebooks_are_copied_and_nothing_else_stays(
     pages: ModuleType, lesson: Lesson, tmp_path: Path
 ) -> None:
