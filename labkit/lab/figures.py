@@ -55,8 +55,8 @@ def as_png(figure: plt.Figure) -> bytes:
 def image_rows(rows: dict[str, Any], *, size: float = 0.75, columns: Sequence[str] = ()) -> plt.Figure:
     """One labelled row of images an entry, all in [0, 1]: {"label": images}.
 
-    Images are grey, (n, 28, 28) or (n, 784), ink dark on white, or in colour, (n, 3, H, W). Shorter rows leave white
-    space at the right; `size` is the side of an image in inches, `columns` label the columns.
+    Images are grey, (n, H, W) or square ones (n, H * H), ink dark on white, or in colour, (n, 3, H, W). Shorter rows
+    leave white space at the right; `size` is the side of an image in inches, `columns` label the columns.
     """
     grids = [_images(images) for images in rows.values()]
     count, (height, width) = max(len(images) for images in grids), grids[0].shape[1:3]
@@ -166,4 +166,7 @@ def _images(images: Any) -> np.ndarray:
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images, dtype=float)
     if array.ndim == 4 and array.shape[1] == 3:
         return np.moveaxis(array, 1, -1)
-    return array.reshape(len(array), 28, 28)
+    if array.ndim == 3:
+        return array
+    side = math.isqrt(array[0].size)
+    return array.reshape(len(array), side, side)
