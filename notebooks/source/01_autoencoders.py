@@ -39,14 +39,9 @@
 # | A mean in place of a sum makes the posterior collapse | users of `pytorch/examples` | 11 |
 
 # %% [markdown]
-# ## How this notebook works
+# New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# - An **exercise** is a cell with a stub: replace the `raise`, run the cell, run the check below it.
-#   `lab.hint("name")` helps three times, `lab.solution("name")` shows the answer.
-#   The notebook goes on with your function when it is right, else with the reference.
-# - **Predict** asks what you expect before you run the next cell; later your guess stands beside what came out.
-# - A **claim** is decided over several stored runs with different seeds, at `quick` and at `full`; this run is one dot among them.
-# - `profile` chooses the scale: `quick` (4,000 training digits), `full` (all of MNIST), `paper` (the paper's network and optimizer).
+# `profile` chooses the scale: `quick` (4,000 training digits), `full` (all of MNIST), `paper` (the paper's network and optimizer).
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick", "full" or "paper"
