@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from labkit.checks.edits import mistakes, skeleton
 from labkit.checks.exercise import Exercise, Probe
 from labkit.exercises._inputs import gradient, normal
+from labkit.papers import image_patches
 from labkit.papers import sparse_autoencoders as paper
 
 
@@ -518,7 +519,7 @@ def _cross() -> Tensor:
 
 WHITEN = Exercise(
     name="whiten",
-    reference=paper.whiten,
+    reference=image_patches.whiten,
     probes=(
         Probe(
             "train (2, 0), (-2, 0), (0, 1), (0, -1), whose variances are 8/3 and 2/3, x = (2, 1), epsilon = 0",
@@ -623,5 +624,227 @@ WHITEN = Exercise(
     differentiable=False,  # a preparation of the data; and where two variances are equal, that of eigh is NaN
 )
 
-EXERCISES = (RIDGE, EFFECTIVE_DIMENSION, L1, NORMALIZE, KL, TOP_K)
-MORE = (WHITEN,)  # known to the checks, and not in the lesson yet
+
+# ---- units that live again ------------------------------------------------------------------------------------------
+
+
+def replacement_atoms(residuals: Tensor, count: int) -> Tensor:
+    """The `count` longest of the residuals x - x_hat (B, n), each scaled to length 1, -> (count, n).
+
+    The longest comes first. A residual of zeros has no direction and stays zero.
+    """
+    lengths = residuals.norm(dim=1)  # (B,)
+    longest = lengths.topk(count).indices  # (count,)
+    safe = torch.where(lengths > 0, lengths, 1)  # (B,)
+    return residuals[longest] / safe[longest, None]
+
+
+def _residuals() -> Tensor:
+    """The last is the longest, of length 10, and the one of zeros the shortest."""
+    return torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0], [-6.0, 8.0]])
+
+
+def _long_in_many_ways() -> Tensor:
+    """Of the lengths 6, 5, 3.2 and 7: by sums, largest numbers or sums of sizes they come in another order."""
+    return torch.tensor([[3.0, 3.0, 3.0, -3.0], [0.0, 0.0, 5.0, 0.0], [1.6, 1.6, 1.6, 1.6], [-4.9, -4.9, 0.0, -1.0]])
+
+
+ATOMS = Exercise(
+    name="replacement_atoms",
+    reference=paper.replacement_atoms,
+    differentiable=False,  # a new start for a unit, through which nothing is trained
+    probes=(
+        Probe("residuals (3, 4), (0, 0), (0, 1), (-6, 8), count = 2", lambda f: f(_residuals(), 2)),
+        Probe(
+            "residuals (3, 3, 3, -3), (0, 0, 5, 0), (1.6, 1.6, 1.6, 1.6), (-4.9, -4.9, 0, -1), count = 3",
+            lambda f: f(_long_in_many_ways(), 3),
+        ),
+        Probe("random residuals of shape (9, 5), count = 4", lambda f: f(normal(9, 5), 4)),
+        Probe("random residuals of shape (9, 5), count = 1", lambda f: f(normal(9, 5), 1)),
+        Probe("random residuals of shape (3, 6), count = 3, all of them", lambda f: f(normal(3, 6), 3)),
+        Probe("random residuals of shape (9, 5), count = 0", lambda f: f(normal(9, 5), 0)),
+        Probe("residuals (3, 4), (0, 0), (0, 1), (-6, 8), count = 4, all of them", lambda f: f(_residuals(), 4)),
+        Probe("residuals of lengths about 1/1000, count = 4", lambda f: f(1e-3 * normal(9, 5), 4), rtol=1e-3),
+        Probe("random residuals of shape (9, 5), afterwards, count = 4", lambda f: _afterwards(f, normal(9, 5), 4)),
+    ),
+    hints=(
+        "What makes a residual a bad one, in one number an example? And what of it is of use as an atom?",
+        "residuals.norm(dim=1) are the B lengths, and topk(count) of them has the places in .indices, the longest"
+        " first. Divide each of these residuals by its own length, and mind one of zeros.",
+        skeleton(replacement_atoms, "norm(dim=1)", "lengths.topk(count)", "lengths > 0", "safe[longest, None]"),
+    ),
+    mistakes=mistakes(
+        replacement_atoms,
+        """
+        not-normalized: / safe[longest, None] =>
+            These are the residuals as they are: scale each to length 1, as every atom is.
+
+        largest-sum: lengths.topk => residuals.sum(1).topk
+            The residuals with the largest sums are taken, where positive and negative numbers cancel: take the longest.
+
+        largest-entry: lengths.topk => residuals.abs().amax(1).topk
+            The residuals with the largest single number are taken: take the longest, by the norm of all n numbers.
+
+        largest-sum-of-absolute-values: lengths.topk => residuals.abs().sum(1).topk
+            The residuals are compared by the sum of their absolute values: take the longest, by the root of the sum of
+            squares, as in the reconstruction error.
+
+        sums-of-absolute-values: residuals.norm(dim=1) => residuals.abs().sum(1)
+            The absolute values of each atom add up to 1: its length is the root of the sum of its squares.
+
+        shortest: topk(count) => topk(count, largest=False)
+            The best reconstructed inputs are taken, with the shortest residuals: take the longest.
+
+        longest-last: topk(count).indices => topk(count).indices.flip(0)
+            These are the right ones, the longest last: it should come first.
+
+        sorted-by-place: topk(count).indices => topk(count).indices.sort().values
+            These are the right ones in the order of the batch: the longest should come first.
+
+        the-first-ones: lengths.topk(count).indices => torch.arange(count)
+            The first residuals of the batch are taken: take the longest, wherever they are.
+
+        over-the-batch: lengths.topk => residuals.norm(dim=1).topk
+          + norm(dim=1)  # (B,) => norm(dim=0)
+          + safe[longest, None] => safe
+            Each input is divided by its norm over the batch: divide each residual by its own, over dim=1.
+
+        norm-of-all-chosen: safe[longest, None] => residuals[longest].norm()
+            All atoms together have length 1: divide each residual by its own length.
+
+        norm-of-the-whole-batch: safe[longest, None] => residuals.norm()
+            All residuals together have length 1: divide each by its own length.
+
+        all-by-the-longest: safe[longest, None] => lengths.max()
+            All are divided by the length of the longest, so that the others are shorter than 1: divide each by its own.
+
+        squared-length: safe[longest, None] => safe[longest, None].square()
+            This divides by the squared length: divide by the length.
+
+        number-added-to-the-length: safe[longest, None] => (safe[longest, None] + 1e-3)
+            1e-3 is added to each length, so that short atoms stay shorter than 1: divide by the length itself.
+
+        zeros-become-nan: torch.where(lengths > 0, lengths, 1) => lengths
+            A residual of zeros is divided by 0 and becomes NaN: leave it as it is.
+
+        the-other-way: return residuals => return -residuals
+            The atoms point the other way, as x_hat - x does: they are to add what is missing, x - x_hat.
+
+        columns: safe[longest, None] => safe[longest, None]; return result.T
+          + return residuals => result = residuals
+            The atoms are columns here, as in a decoder's weight: return rows, (count, n).
+
+        places-returned: return residuals[longest] / safe[longest, None] => return longest
+            These are the places of the longest residuals: return the residuals at these places, scaled to length 1.
+
+        residuals-scaled: return residuals => return residuals.div_(safe[:, None])[longest]; return residuals
+            The atoms are right, but the residuals that were given are scaled as well: divide into a new tensor.
+        """,
+    ),
+    answer=replacement_atoms,
+    minutes=6,
+    level="stretch",
+)
+
+
+# ---- a threshold that does not shrink -------------------------------------------------------------------------------
+
+
+def jump_relu(activations: Tensor, threshold: float | Tensor) -> Tensor:
+    """The activations that exceed the threshold as they are, all others set to 0, (..., m) -> (..., m).
+
+    The threshold is one number, or a tensor (m,) of one a unit.
+    """
+    kept = activations > threshold
+    return torch.where(kept, activations, 0)
+
+
+def _around_a_half() -> Tensor:
+    return torch.tensor([[0.2, 0.5, 0.7, -0.9], [3.0, 0.0, -0.5, 0.51]])
+
+
+JUMP = Exercise(
+    name="jump_relu",
+    reference=paper.jump_relu,
+    probes=(
+        Probe("(0.2, 0.5, 0.7, -0.9) and (3, 0, -0.5, 0.51), threshold = 0.5", lambda f: f(_around_a_half(), 0.5)),
+        Probe("random activations of shape (5, 7), threshold = 1", lambda f: f(normal(5, 7), 1.0)),
+        Probe("random activations of shape (5, 7), threshold = 0, an ordinary ReLU", lambda f: f(normal(5, 7), 0.0)),
+        Probe(
+            "random activations of shape (5, 3), thresholds (0, 0.5, 1), one a unit",
+            lambda f: f(normal(5, 3), torch.tensor([0.0, 0.5, 1.0])),
+        ),
+        Probe("random activations of shape (3, 3), threshold = 0.3, one for all", lambda f: f(normal(3, 3), 0.3)),
+        Probe(
+            "random activations of shape (3, 3), thresholds (0, 0.5, 1), one a unit",
+            lambda f: f(normal(3, 3), torch.tensor([0.0, 0.5, 1.0])),
+        ),
+        Probe("random activations of shape (2, 3, 4), threshold = 0.5", lambda f: f(normal(2, 3, 4), 0.5)),
+        Probe("random activations of shape (5, 7), threshold = 9, above all of them", lambda f: f(normal(5, 7), 9.0)),
+        Probe("activations of shape (5, 7), afterwards, threshold = 1", lambda f: _afterwards(f, normal(5, 7), 1.0)),
+        Probe(
+            "the gradient with respect to activations of shape (5, 7), threshold = 0.5",
+            lambda f: gradient(lambda h: f(h, 0.5), normal(5, 7)),
+        ),
+    ),
+    hints=(
+        "A ReLU compares with 0 and keeps what is above it. What changes when it compares with the threshold, and what"
+        " must not change?",
+        "activations > threshold says which are kept, also with one threshold a unit. Those keep their size, and the"
+        " others become 0: torch.where does both.",
+        skeleton(jump_relu, "activations > threshold", "kept, activations"),
+    ),
+    mistakes=mistakes(
+        jump_relu,
+        """
+        threshold-subtracted: kept, activations => kept, activations - threshold
+            The threshold is subtracted, so that what is kept shrinks: only compare with it, and keep the size.
+
+        at-least-the-threshold: activations > threshold => activations >= threshold
+            An activation that equals the threshold is kept: the comparison is a strict >.
+
+        magnitudes: activations > threshold => activations.abs() > threshold
+            Large negative activations are kept: compare the activations themselves, not their absolute values.
+
+        lifted-to-the-threshold: kept, activations, 0 => kept, activations, threshold
+            What is below the threshold is lifted to it, as clamp(min=threshold) does: it becomes 0.
+
+        threshold-ignored: > threshold => > 0
+            This is an ordinary ReLU, whatever the threshold: compare with `threshold`.
+
+        everything-kept: activations > threshold => activations != 0
+            Everything is kept: compare with `threshold`.
+
+        smaller-kept: activations > threshold => activations < threshold
+            What is below the threshold is kept and the rest set to 0: it is the other way round.
+
+        capped: kept, activations, 0 => kept, threshold * torch.ones_like(activations), torch.relu(activations)
+            Activations are cut off at the threshold, as clamp(max=threshold) does: they are kept above it, not below.
+
+        mask-returned: torch.where(kept, activations, 0) => kept.to(activations.dtype)
+            This is 1 where an activation is kept: the activations themselves are asked for, so multiply them by it.
+
+        only-those-kept: torch.where(kept, activations, 0) => activations[kept]
+            These are the kept activations in one row without their places: return all, with 0 where one is not kept.
+
+        threshold-of-an-example: activations > threshold => activations > torch.as_tensor(threshold).reshape(-1, 1)
+            The thresholds (m,) are compared with the examples, one a row: there is one a unit, along the last axis.
+
+        one-threshold-for-all: activations > threshold => activations > torch.as_tensor(threshold).mean()
+            One threshold serves all units: where there is one a unit, compare each with its own.
+
+        changed-in-place: torch.where(kept, activations, 0) => activations.mul_(kept)
+            The activations that were given are changed: write into a new tensor, such as torch.where returns.
+
+        no-gradient: torch.where(kept, activations, 0) => torch.where(kept, activations, 0).detach()
+            The values are right but carry no gradient, so the encoder would not learn: leave out detach and .data.
+        """,
+    ),
+    answer=jump_relu,
+    minutes=4,
+    difficulty=1,
+    level="bonus",
+    differentiable=("activations",),  # a threshold gets none here
+)
+
+EXERCISES = (EFFECTIVE_DIMENSION, L1, NORMALIZE, KL, TOP_K, ATOMS, RIDGE, JUMP, WHITEN)

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.papers.sparse_autoencoders import Whitening, kl_sparsity
+from labkit.papers.image_patches import Whitening
+from labkit.papers.sparse_autoencoders import kl_sparsity
 
 # The choices that NormalizedSparseAutoencoder takes.
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}

@@ -2,7 +2,10 @@
 
 Sources: A. Ng, "Sparse autoencoder", CS294A lecture notes (2011), for the KL penalty; B. Olshausen and D. Field, Nature
 381 (1996), for L1-like penalties, atoms of controlled length and natural images; A. Makhzani and B. Frey, "k-Sparse
-Autoencoders" (2013), arXiv:1312.5663. Notation, used throughout the lesson:
+Autoencoders" (2013), arXiv:1312.5663; T. Bricken et al., "Towards Monosemanticity" (2023), for units that are revived;
+S. Rajamanoharan et al., "Jumping Ahead" (2024), arXiv:2407.14435, for the JumpReLU; N. Elhage et al., "Toy Models of
+Superposition" (2022), arXiv:2209.10652, and L. Sharkey, D. Braun, B. Millidge, "Taking features out of superposition
+with sparse autoencoders" (2022), for data whose parts are known. Notation, used throughout the lesson:
 
     x       an example, n numbers                                (B, n)
     h       its activations, m > n of them: "overcomplete"       (B, m)
@@ -26,21 +29,31 @@ from torch import Tensor, nn
 CLAMP = 1e-6  # how close rho_hat may come to 0 or 1 before its logarithm is taken
 
 
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
 class SparseAutoencoder(nn.Module):
-    """h = activation(W1 x + b1), x_hat = W2 h + b2: one hidden layer, as wide as you like.
+    """h = activation(W1 x + b1), x_hat = output(W2 h + b2): one hidden layer, as wide as you like.
 
     `activation` is any function (B, m) -> (B, m): ReLU for L1, ``torch.sigmoid`` for the KL penalty, which needs values
-    in (0, 1), ``lambda a: top_k(torch.relu(a), k)`` for a k-sparse autoencoder. Weights start uniform in
-    +-sqrt(6 / (n + m + 1)) and biases at zero, as in the lecture notes.
+    in (0, 1), ``lambda a: top_k(torch.relu(a), k)`` for a k-sparse autoencoder. `output` is one (B, n) -> (B, n), by
+    default the identity; it is ``torch.sigmoid`` in the lecture notes' own network, for x in (0, 1). Weights start
+    uniform in +-sqrt(6 / (n + m + 1)) and biases at zero, as in the lecture notes.
     """
 
     def __init__(
-        self, inputs: int = 784, hidden: int = 1024, activation: Callable[[Tensor], Tensor] = torch.relu
+        self,
+        inputs: int = 784,
+        hidden: int = 1024,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        output: Callable[[Tensor], Tensor] = _identity,
     ) -> None:
         super().__init__()
         self.encoder = nn.Linear(inputs, hidden)  # W1 (m, n), b1 (m,)
         self.decoder = nn.Linear(hidden, inputs)  # W2 (n, m), b2 (n,)
         self.activation = activation
+        self.output = output
         bound = math.sqrt(6 / (inputs + hidden + 1))
         for layer in (self.encoder, self.decoder):
             nn.init.uniform_(layer.weight, -bound, bound)
@@ -50,7 +63,7 @@ class SparseAutoencoder(nn.Module):
         return self.activation(self.encoder(x))  # (B, m)
 
     def decode(self, h: Tensor) -> Tensor:
-        return self.decoder(h)  # (B, n)
+        return self.output(self.decoder(h))  # (B, n)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The reconstruction (B, n) and the activations (B, m) it was made from."""
@@ -167,6 +180,41 @@ def top_k(activations: Tensor, k: int) -> Tensor:
     return torch.zeros_like(activations).scatter(-1, places, largest)
 
 
+def jump_relu(activations: Tensor, threshold: float | Tensor) -> Tensor:
+    """The activations that exceed the threshold as they are, all others set to 0, (..., m) -> (..., m).
+
+    The threshold is one number, or a tensor (m,) of one a unit. What is kept keeps its size, unlike after subtracting
+    the threshold, as relu(h - threshold) does: small activations are silenced and large ones are not shrunk. A gradient
+    reaches the activations that are kept and not the threshold; to learn it, the paper estimates one.
+    (Rajamanoharan et al., 2024, arXiv:2407.14435.) Raises ValueError for a negative threshold.
+    """
+    thresholds = torch.as_tensor(threshold)
+    if not (thresholds >= 0).all():
+        raise ValueError(f"a threshold must not be negative, got {thresholds.min():.4g}")
+    return torch.where(activations <= threshold, 0, activations)  # so that NaN stays NaN
+
+
+def replacement_atoms(residuals: Tensor, count: int) -> Tensor:
+    """The `count` longest of the residuals x - x_hat (B, n), longest first, each scaled to length 1, -> (count, n).
+
+    What dead units are pointed at so that they live again: what the others leave unexplained. A residual of zeros has
+    no direction and stays zero. (Resampling, T. Bricken et al., Towards Monosemanticity, 2023. They draw inputs at
+    random, with a probability proportional to the squared loss, and take the inputs themselves; ours takes what is
+    left of the worst ones, which needs no chance.)
+    Raises ValueError unless 0 <= count <= B.
+    """
+    if not 0 <= count <= len(residuals):
+        raise ValueError(f"count must lie between 0 and the {len(residuals)} residuals, got {count}")
+    longest = residuals.norm(dim=1).topk(count).indices
+    return _unit_rows(residuals[longest])
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    """Each row of (N, n) scaled to length 1; one of zeros stays zero."""
+    lengths = rows.norm(dim=1, keepdim=True)  # (N, 1)
+    return rows / torch.where(lengths > 0, lengths, 1)
+
+
 def ridge(features: Tensor, targets: Tensor, weight_decay: float) -> Tensor:
     """The weights w that minimise |features w - targets|^2 + weight_decay |w|^2, (N, p), (N,) -> (p,).
 
@@ -213,7 +261,8 @@ def participation_ratio(activations: Tensor) -> Tensor:
 def parts(model: SparseAutoencoder, x: Tensor, count: int) -> Tensor:
     """What the `count` units that contribute most add to the reconstruction of one example x (n,), -> (count, n).
 
-    A unit contributes h_j times its atom; the longest of these vectors come first.
+    A unit contributes h_j times its atom; the longest of these vectors come first. (To W2 h + b2, that is: they add up
+    to the reconstruction only if the network's `output` is the identity.)
     """
     h = model.encode(x[None])[0]  # (m,)
     contributions = h * model.decoder.weight  # (n, m)
@@ -236,103 +285,54 @@ def explained_image(model: SparseAutoencoder, x: Tensor, count: int = 8) -> Tens
     return padded.permute(1, 0, 2).flatten(1)[:, :-1].cpu()
 
 
-# ---- natural images -------------------------------------------------------------------------------------------------
+# ---- data whose parts are known -------------------------------------------------------------------------------------
 
 
-class Whitening(NamedTuple):
-    """A fitted ZCA whitening: white = (x - mean) @ matrix."""
+class SparseFeatures(NamedTuple):
+    """Examples together with what they are made of: x = code @ directions."""
 
-    mean: Tensor  # (n,)
-    matrix: Tensor  # (n, n), symmetric
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return (x - self.mean) @ self.matrix
+    x: Tensor  # (N, n)
+    directions: Tensor  # (F, n), each of length 1
+    code: Tensor  # (N, F), mostly 0 and nowhere negative
 
 
-def zca_whitening(x: Tensor, epsilon: float = 0.01) -> Whitening:
-    """The rotation-free linear map after which the rows of x (N, n) are uncorrelated with variance 1.
+def sparse_features(
+    examples: int, features: int, inputs: int, active: float, generator: torch.Generator
+) -> SparseFeatures:
+    """Examples that are sums of a few of F features, of which there may be more than inputs -> `SparseFeatures`.
 
-    Directions with less variance than about `epsilon` times the average are left small rather than blown up to noise.
-    Raises ValueError for fewer than two rows, a negative epsilon, or rows that are all equal or not finite.
+    With F > n their directions cannot all be at right angles: they lie "in superposition", and can be told apart only
+    because few features are on at a time. Directions are random on the sphere; each feature is on with
+    probability active / F, independently of the others, with a strength uniform in [0.5, 1.5]. The directions are drawn
+    first: of one seed, they do not depend on the number of examples. (The idea: N. Elhage et al., Toy Models of
+    Superposition, 2022, arXiv:2209.10652; L. Sharkey, D. Braun, B. Millidge, Taking features out of superposition with
+    sparse autoencoders, 2022.)
+    Raises ValueError for fewer than one example, feature or input, and unless 0 < active <= F.
     """
-    if len(x) < 2 or not epsilon >= 0:
-        raise ValueError(f"whitening needs at least 2 rows and epsilon >= 0, got {len(x)} and {epsilon}")
-    if not x.isfinite().all():
-        raise ValueError("the rows hold numbers that are not finite: they have no variance to whiten")
-    mean = x.mean(0)
-    variances, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / (len(x) - 1))
-    if (x == x[0]).all() or not variances.sum() > 0:  # the mean of equal rows may be rounded
-        raise ValueError("all rows are equal: they have no variance to whiten")
-    scale = (variances.clamp(min=0) + epsilon * variances.mean()).rsqrt()
-    return Whitening(mean, (axes * scale) @ axes.T)
+    if min(examples, features, inputs) < 1:
+        raise ValueError(
+            "at least one example, one feature and one input are needed, "
+            f"got {examples} examples, {features} features, {inputs} inputs"
+        )
+    if not 0 < active <= features:
+        raise ValueError(f"active must lie above 0 and be at most the {features} features, got {active}")
+    options = {"generator": generator, "device": generator.device}
+    directions = _unit_rows(torch.randn(features, inputs, **options))
+    is_on = torch.rand(examples, features, **options) < active / features
+    strength = 0.5 + torch.rand(examples, features, **options)
+    code = torch.where(is_on, strength, 0)
+    return SparseFeatures(code @ directions, directions, code)
 
 
-def whiten(train: Tensor, x: Tensor, epsilon: float = 0.01) -> Tensor:
-    """The rows of x (M, n), whitened by the ZCA that is fitted to the rows of train (N, n), -> (M, n).
+def recovery(directions: Tensor, atoms: Tensor) -> Tensor:
+    """For each true direction the largest cosine with any atom, (F, n), (M, n) -> (F,): 1 where it has been found.
 
-    white = (x - mean) C^(-1/2), C = V diag(s) V^T the covariance of train, with epsilon times its mean variance on
-    the diagonal: a turn to the axes V, a division by sqrt(s), the turn back. (Bell and Sejnowski, Vision Research 37,
-    1997.) Raises ValueError for rows of another length, and whatever `zca_whitening` raises.
+    Atoms are rows here: ``model.decoder.weight.T``. One of zeros counts 0. Signs matter, as an activation is not
+    negative: an atom that points the other way has not found the direction. The mean over the directions is called
+    mean max cosine similarity. (Sharkey et al., 2022.)
+    Raises ValueError for rows of different lengths, and if there are no atoms.
     """
-    if x.shape[-1] != train.shape[-1]:
-        raise ValueError(f"whitening fitted to rows of {train.shape[-1]} numbers, got rows of {x.shape[-1]}")
-    return zca_whitening(train, epsilon)(x)
-
-
-class GaborFit(NamedTuple):
-    """The best Gabor of each atom."""
-
-    explained: Tensor  # (M,) share of the atom's energy that it explains, R^2
-    orientation: Tensor  # (M,) angle of the wave vector in [0, pi): 0 for a vertical bar
-    frequency: Tensor  # (M,) cycles per pixel
-    image: Tensor  # (M, side * side) the Gabor itself, in the atom's units
-
-
-def gabor_fit(atoms: Tensor, side: int) -> GaborFit:
-    """The Gabor function that explains each square atom best, (M, side * side) -> `GaborFit`.
-
-    A Gabor is a plane wave under a Gaussian window, the textbook model of an edge-like receptive field. Tried are all
-    those of a fixed grid: windows centred on each pixel, of 3 widths and 2 aspect ratios, 12 orientations, 5 wave
-    lengths of at most a whole patch; phase and amplitude are fitted exactly. Search, not descent: no local optimum.
-    Raises ValueError unless atoms are rows of side * side finite numbers.
-    """
-    if atoms.ndim != 2 or atoms.shape[1] != side * side or not atoms.isfinite().all():
-        raise ValueError(f"atoms must be finite rows of {side} x {side} pixels, got the shape {tuple(atoms.shape)}")
-    centred = atoms - atoms.mean(1, keepdim=True)
-    energy = centred.square().sum(1)  # (M,)
-    best = torch.zeros_like(energy)
-    orientation, frequency, image = torch.zeros_like(energy), torch.zeros_like(energy), torch.zeros_like(atoms)
-    for k in range(12):
-        theta = math.pi * k / 12
-        for cycles in torch.linspace(1 / side, 0.35, 5).tolist():
-            even, odd = _quadrature_pairs(side, theta, cycles, atoms)  # (G, n) each, orthonormal
-            a, b = centred @ even.T, centred @ odd.T  # (M, G)
-            explained, place = (a.square() + b.square()).max(1)
-            better = explained > best
-            fitted = a.gather(1, place[:, None]) * even[place] + b.gather(1, place[:, None]) * odd[place]
-            best = torch.where(better, explained, best)
-            orientation = torch.where(better, theta, orientation)
-            frequency = torch.where(better, cycles, frequency)
-            image = torch.where(better[:, None], fitted, image)
-    share = torch.where(energy > 0, best / energy.clamp(min=torch.finfo(energy.dtype).tiny), 0)
-    return GaborFit(share, orientation, frequency, image)
-
-
-def _quadrature_pairs(side: int, theta: float, cycles: float, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Even and odd Gabors of one orientation and frequency, at all places and widths, orthonormal in pairs, (G, n)."""
-    pixel = torch.arange(side, dtype=like.dtype, device=like.device)
-    y, x = torch.meshgrid(pixel, pixel, indexing="ij")
-    places = torch.stack([y.flatten(), x.flatten()], dim=1)  # (n, 2)
-    dy, dx = (places[None] - places[:, None]).unbind(-1)  # (n places, n pixels) each
-    across = dx * math.cos(theta) + dy * math.sin(theta)  # along the wave
-    along = dy * math.cos(theta) - dx * math.sin(theta)  # along the bar
-    windows = [
-        torch.exp(-0.5 * ((across / width) ** 2 + (along / (aspect * width)) ** 2))
-        for width in (side / 8, side / 6, side / 4)
-        for aspect in (1, 2)
-    ]
-    even = torch.cat([window * torch.cos(2 * math.pi * cycles * across) for window in windows])
-    odd = torch.cat([window * torch.sin(2 * math.pi * cycles * across) for window in windows])
-    even = nn.functional.normalize(even - even.mean(1, keepdim=True), dim=1)
-    odd = odd - odd.mean(1, keepdim=True)
-    return even, nn.functional.normalize(odd - (odd * even).sum(1, keepdim=True) * even, dim=1)
+    if len(atoms) == 0 or atoms.shape[-1] != directions.shape[-1]:
+        shapes = f"{tuple(directions.shape)} and {tuple(atoms.shape)}"
+        raise ValueError(f"directions (F, n) and at least one atom of the same n are needed, got the shapes {shapes}")
+    return (_unit_rows(directions) @ _unit_rows(atoms).T).amax(1)

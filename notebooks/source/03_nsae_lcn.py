@@ -79,7 +79,7 @@ from labkit.lab.widgets import image_choices
 from labkit.papers import nsae_lcn as paper
 from labkit.papers.nsae_lcn import LocalConnectionNetwork, NormalizedSparseAutoencoder, standardize
 from labkit.papers.nsae_lcn_baselines import WDCNN, signal_statistics
-from labkit.papers.sparse_autoencoders import zca_whitening
+from labkit.papers.image_patches import zca_whitening
 
 lab = labkit.start("03_nsae_lcn", profile=profile, seed=seed)
 

@@ -75,7 +75,7 @@ from labkit.lab.training import fit
 from labkit.lab.widgets import image_choices
 from labkit.papers import cnn_visualization as paper
 from labkit.papers.cnn_visualization import Deconvnet, FeatureMaps, Regularizers, activation_maximization
-from labkit.papers.sparse_autoencoders import gabor_fit
+from labkit.papers.image_patches import gabor_fit
 
 lab = labkit.start("04_cnn_visualization", profile=profile, seed=seed)
 

@@ -18,13 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 import labkit.data
+from labkit.papers.image_patches import zca_whitening
 from labkit.papers.sparse_autoencoders import (
     SparseAutoencoder,
     l1_penalty,
     normalize_decoder_,
     objective,
     squared_error,
-    zca_whitening,
 )
 
 SIDE, ATOMS, PRICE = 12, 256, 1.5

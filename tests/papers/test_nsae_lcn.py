@@ -14,6 +14,7 @@ from tensors import normal, seeded
 from torch import Tensor
 
 from labkit.lab.training import fit
+from labkit.papers.image_patches import zca_whitening
 from labkit.papers.nsae_lcn import (
     LocalConnectionNetwork,
     NormalizedSparseAutoencoder,
@@ -36,7 +37,6 @@ from labkit.papers.nsae_lcn import (
     standardize,
     wrap,
 )
-from labkit.papers.sparse_autoencoders import zca_whitening
 
 SAE = {"activation": "sigmoid", "bias": True, "sparsity": "kl", "orthonormality": "none"}
 EXAMPLE = torch.tensor([[1.0, -2.0], [3.0, 4.0]])

@@ -8,22 +8,19 @@ import math
 from collections.abc import Callable
 
 import pytest
-import scipy.linalg
 import torch
 import torch.nn.functional as F
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from tensors import normal, seeded
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, kl_divergence
 
 from labkit.papers.sparse_autoencoders import (
-    GaborFit,
     SparseAutoencoder,
     dead_units,
     effective_dimension,
     explained_image,
-    gabor_fit,
+    jump_relu,
     kl_sparsity,
     kl_sparsity_as_printed,
     l1_penalty,
@@ -31,11 +28,12 @@ from labkit.papers.sparse_autoencoders import (
     objective,
     participation_ratio,
     parts,
+    recovery,
+    replacement_atoms,
     ridge,
+    sparse_features,
     squared_error,
     top_k,
-    whiten,
-    zca_whitening,
 )
 
 RHO = 0.05
@@ -366,10 +364,11 @@ def test_the_gradient_of_the_whole_cost_is_that_of_central_differences_to_1e_8(
         (lambda h: kl_sparsity(h, RHO), sigmoids(4, 3)),
         (lambda h: kl_sparsity_as_printed(h, RHO), sigmoids(4, 3)),
         (lambda h: top_k(h, 2), normal(4, 5)),
+        (lambda h: jump_relu(h, 0.3), normal(4, 5)),
         (lambda h: participation_ratio(h), normal(4, 5)),
         (lambda x_hat: squared_error(x_hat, normal(4, 5, seed=1)), normal(4, 5)),
     ],
-    ids=["l1", "kl", "misprint", "top_k", "participation_ratio", "squared_error"],
+    ids=["l1", "kl", "misprint", "top_k", "jump_relu", "participation_ratio", "squared_error"],
 )
 def test_each_gradient_passes_torchs_own_check(function: Callable, at: Tensor) -> None:
     assert torch.autograd.gradcheck(function, at.clone().requires_grad_())
@@ -393,6 +392,8 @@ def test_the_whole_cost_passes_torchs_own_check_of_gradients() -> None:
     def cost(*weights: Tensor) -> Tensor:
         return torch.func.functional_call(costed, dict(zip(names, weights, strict=True)), (x,))
 
+    assert torch.autograd.gradcheck(cost, weights)
+    costed.model.output = torch.sigmoid
     assert torch.autograd.gradcheck(cost, weights)
 
 
@@ -518,6 +519,115 @@ def test_a_number_of_units_that_the_layer_does_not_have_is_refused(k: int) -> No
         top_k(normal(4, 5), k)
 
 
+# ---- a threshold that does not shrink -------------------------------------------------------------------------------
+
+
+def test_a_jump_relu_keeps_what_exceeds_the_threshold_at_its_size_and_silences_the_rest() -> None:
+    h = torch.tensor([[0.2, 0.5, 0.75, -0.9], [3.0, 0.0, -0.5, 0.625]])
+    assert jump_relu(h, 0.5).tolist() == [[0.0, 0.0, 0.75, 0.0], [3.0, 0.0, 0.0, 0.625]]  # 0.5 does not exceed 0.5
+
+
+def test_a_jump_relu_at_0_is_a_relu() -> None:
+    for h in (normal(4, 9), normal(9), normal(2, 3, 4), torch.zeros(3, 2)):
+        assert torch.equal(jump_relu(h, 0), torch.relu(h))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 1.0])
+def test_a_jump_relu_jumps_by_the_threshold_that_a_shifted_relu_takes_off(threshold: float) -> None:
+    h = normal(20, 7)
+    shifted, kept = torch.relu(h - threshold), jump_relu(h, threshold)
+    assert torch.equal(kept > 0, shifted > 0)
+    torch.testing.assert_close(kept - shifted, threshold * (kept > 0).double())
+
+
+def test_nothing_exceeds_an_infinite_threshold() -> None:
+    assert not jump_relu(normal(4, 5), math.inf).any()
+
+
+def test_each_unit_can_have_a_threshold_of_its_own() -> None:
+    h, thresholds = normal(2, 9, 4), numbers(0.0, 0.5, 1.0, math.inf)
+    expected = torch.stack([jump_relu(h[..., j], thresholds[j].item()) for j in range(4)], dim=-1)
+    assert torch.equal(jump_relu(h, thresholds), expected)
+    assert torch.equal(jump_relu(h, torch.full((4,), 0.5)), jump_relu(h, 0.5))
+
+
+def test_the_gradient_passes_through_what_exceeds_the_threshold_unchanged_and_not_to_the_threshold() -> None:
+    h, threshold = normal(9, 6).requires_grad_(), torch.full((6,), 0.3, dtype=torch.float64, requires_grad=True)
+    of_h, of_threshold = torch.autograd.grad(
+        jump_relu(h, threshold).sum(), [h, threshold], allow_unused=True, materialize_grads=True
+    )
+    assert torch.equal(of_h, (h > 0.3).double())
+    assert not of_threshold.any()
+
+
+def test_a_jump_relu_leaves_the_activations_that_it_is_given_alone_and_keeps_their_dtype() -> None:
+    h = normal(9, 6, dtype=torch.float32)
+    assert jump_relu(h, numbers(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)).dtype == torch.float32
+    assert torch.equal(h, normal(9, 6, dtype=torch.float32))
+
+
+def test_an_activation_that_is_nan_is_not_taken_for_a_silent_one() -> None:
+    assert jump_relu(numbers(math.nan, 1.0, -1.0), 0.5).isnan().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [(-0.5, "-0.5"), (math.nan, "nan"), (torch.tensor([0.1, -0.2, 0.3]), "-0.2"), (numbers(0.1, math.nan, 1), "nan")],
+)
+def test_a_negative_threshold_of_a_jump_relu_is_refused(threshold: float | Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"a threshold must not be negative, got {said}$"):
+        jump_relu(normal(4, 3), threshold)
+
+
+# ---- units that live again ------------------------------------------------------------------------------------------
+
+
+def test_dead_units_are_pointed_at_the_longest_residuals_scaled_to_length_1_longest_first() -> None:
+    residuals = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0], [-6.0, 8.0]])
+    expected = torch.tensor([[-0.6, 0.8], [0.6, 0.8], [0.0, 1.0], [0.0, 0.0]])
+    for count in range(5):
+        torch.testing.assert_close(replacement_atoms(residuals, count), expected[:count])
+
+
+@pytest.mark.parametrize("count", [1, 4, 20])
+def test_the_atoms_are_those_of_the_largest_squared_errors(count: int) -> None:
+    x, x_hat = normal(20, 6), normal(20, 6, seed=1)
+    atoms, worst = replacement_atoms(x - x_hat, count), squared_error(x_hat, x).argsort(descending=True)[:count]
+    torch.testing.assert_close(atoms, F.normalize((x - x_hat)[worst], dim=1))
+    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(count, dtype=torch.float64))
+
+
+def test_of_no_dead_units_nothing_is_asked() -> None:
+    assert replacement_atoms(normal(5, 3), 0).shape == (0, 3)
+    assert replacement_atoms(normal(0, 3), 0).shape == (0, 3)
+
+
+def test_a_residual_of_zeros_stays_zero_and_the_scale_of_the_others_does_not_matter() -> None:
+    assert torch.equal(replacement_atoms(torch.zeros(3, 4), 2), torch.zeros(2, 4))
+    torch.testing.assert_close(replacement_atoms(1e-9 * normal(5, 3), 5), replacement_atoms(normal(5, 3), 5))
+
+
+def test_the_residuals_that_are_given_stay_as_they_are() -> None:
+    residuals = normal(5, 3)
+    replacement_atoms(residuals, 5)
+    assert torch.equal(residuals, normal(5, 3))
+
+
+def test_a_replacement_atom_takes_away_the_whole_residual_that_it_was_made_of() -> None:
+    residuals = normal(5, 3)
+    (atom,) = replacement_atoms(residuals, 1)
+    left = residuals - torch.relu(residuals @ atom)[:, None] * atom  # a unit that looks along its atom
+    worst = residuals.norm(dim=1).argmax()
+    assert left[worst].norm().item() == pytest.approx(0, abs=1e-12)
+    assert (left.norm(dim=1) <= residuals.norm(dim=1) + 1e-12).all()
+
+
+@pytest.mark.parametrize("count", [-1, 6])
+def test_more_atoms_than_residuals_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"count must lie between 0 and the 5 residuals, got {count}"):
+        replacement_atoms(normal(5, 3), count)
+
+
 # ---- weight decay on a polynomial -----------------------------------------------------------------------------------
 
 
@@ -627,6 +737,22 @@ def test_the_network_is_two_layers_and_its_forward_pass_gives_reconstruction_and
     torch.testing.assert_close(x_hat, h @ w2.T + b2)
 
 
+def test_the_output_is_the_identity_unless_another_function_is_given() -> None:
+    x = torch.sigmoid(normal(9, 5, dtype=torch.float32))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = SparseAutoencoder(5, 7, torch.sigmoid)
+        torch.manual_seed(0)
+        notes = SparseAutoencoder(5, 7, torch.sigmoid, output=torch.sigmoid)
+    assert torch.equal(plain.decode(plain.encode(x)), plain.decoder(plain.encode(x)))
+    x_hat, h = notes(x)
+    assert torch.equal(h, plain(x)[1])
+    assert torch.equal(x_hat, torch.sigmoid(plain(x)[0]))
+    assert torch.equal(notes.decode(h), x_hat)
+    assert objective(notes, x).item() == pytest.approx(0.5 * (x_hat - x).square().sum().item() / 9, rel=1e-6)
+    assert list(notes.state_dict()) == list(plain.state_dict())
+
+
 def test_weights_start_uniform_within_the_bound_of_the_lecture_notes_and_biases_at_zero() -> None:
     with torch.random.fork_rng():
         model = SparseAutoencoder(64, 25)
@@ -707,220 +833,106 @@ def test_an_image_that_no_unit_answers_to_has_grey_parts() -> None:
     assert (picture[:, 9:11] == 0.5).all()
 
 
-# ---- whitening ------------------------------------------------------------------------------------------------------
+# ---- data whose parts are known -------------------------------------------------------------------------------------
 
 
-def correlated(rows: int, seed: int = 0) -> Tensor:
-    return normal(rows, 6, seed=seed) @ normal(6, 6, seed=9) + 3
+def test_each_example_is_the_sum_of_its_features_times_their_strengths() -> None:
+    data = sparse_features(200, 30, 10, 2.0, seeded())
+    assert [part.shape for part in data] == [(200, 10), (30, 10), (200, 30)]
+    example = sum(data.code[3, j] * data.directions[j] for j in range(30))
+    torch.testing.assert_close(data.x[3], example)
+    torch.testing.assert_close(data.directions.norm(dim=1), torch.ones(30))
 
 
-def covariance(x: Tensor) -> Tensor:
-    return torch.cov(x.T)
+def test_as_many_features_as_asked_for_are_on_in_the_mean_and_independently() -> None:
+    on = (sparse_features(20_000, 8, 4, 2.0, seeded()).code > 0).double()
+    assert on.sum(1).mean().item() == pytest.approx(2, abs=0.04)
+    torch.testing.assert_close(on.mean(0), torch.full((8,), 0.25, dtype=torch.float64), atol=0.015, rtol=0)
+    correlation = torch.corrcoef(on.T) - torch.eye(8)
+    assert correlation.abs().max() < 0.04
+    assert on.sum(1).var().item() == pytest.approx(8 * 0.25 * 0.75, abs=0.1)  # a binomial
 
 
-def test_whitened_rows_are_uncorrelated_with_variance_1_and_mean_0() -> None:
-    x = correlated(50)
-    assert (covariance(x) - torch.eye(6)).abs().max() > 1
-    white = zca_whitening(x, epsilon=0)(x)
-    torch.testing.assert_close(covariance(white), torch.eye(6, dtype=torch.float64))
-    torch.testing.assert_close(white.mean(0), torch.zeros(6, dtype=torch.float64))
+def test_the_strength_of_what_is_on_is_uniform_between_a_half_and_three_halves() -> None:
+    code = sparse_features(5_000, 10, 4, 5.0, seeded()).code
+    strength = code[code != 0]
+    assert strength.min() >= 0.5
+    assert strength.max() <= 1.5
+    quantiles = strength.double().quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=torch.float64))
+    assert quantiles.tolist() == pytest.approx([0.6, 0.75, 1.0, 1.25, 1.4], abs=0.02)
 
 
-def test_the_whitening_matrix_is_the_inverse_root_of_the_regularized_covariance() -> None:
-    """To the covariance, epsilon times the mean variance is added."""
-    x = correlated(50)
-    expected = scipy.linalg.sqrtm((covariance(x) + 0.1 * x.var(0).mean() * torch.eye(x.shape[1])).numpy())
-    torch.testing.assert_close(zca_whitening(x, epsilon=0.1).matrix, torch.from_numpy(expected).inverse())
+def test_all_features_are_on_where_as_many_are_active_as_there_are() -> None:
+    assert (sparse_features(50, 6, 3, 6, seeded()).code > 0).all()
 
 
-def test_the_whitening_is_free_of_rotation() -> None:
-    matrix = zca_whitening(correlated(50)).matrix
-    torch.testing.assert_close(matrix, matrix.T)
-    assert torch.linalg.eigvalsh(matrix).min() > 0
+def test_directions_are_random_on_the_sphere() -> None:
+    directions = sparse_features(1, 20_000, 3, 1.0, seeded()).directions.double()
+    assert directions.mean(0).abs().max() < 0.02
+    torch.testing.assert_close(directions.T @ directions / 20_000, torch.eye(3).double() / 3, atol=0.02, rtol=0)
+    for axis in directions.T:  # Archimedes: each coordinate is uniform on a sphere in three dimensions
+        assert axis.quantile(0.25).item() == pytest.approx(-0.5, abs=0.03)
 
 
-def test_epsilon_leaves_directions_of_little_variance_small() -> None:
-    spread = numbers(3.0, 1.0, 0.3, 0.01)
-    x = (
-        torch.linalg.qr(normal(80, 4) - normal(80, 4).mean(0)).Q * math.sqrt(79) * spread
-    )  # uncorrelated by construction
-    variances = zca_whitening(x, epsilon=0.1)(x).var(0)
-    torch.testing.assert_close(variances, spread**2 / (spread**2 + 0.1 * (spread**2).mean()))
+def test_the_same_seed_gives_the_same_data_and_the_same_features_to_more_examples() -> None:
+    one, same, more = (sparse_features(count, 6, 3, 2.0, seeded(1)) for count in (20, 20, 50))
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert torch.equal(more.directions, one.directions)
+    assert not torch.equal(sparse_features(20, 6, 3, 2.0, seeded(2)).directions, one.directions)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_rows_that_span_only_some_directions_are_whitened_to_finite_numbers(dtype: torch.dtype) -> None:
-    x = (normal(50, 2) @ normal(2, 6, seed=1) + 3).to(dtype)
-    whitening = zca_whitening(x, epsilon=0.01)
-    assert whitening.matrix.isfinite().all()
-    variances = torch.linalg.eigvalsh(covariance(whitening(x)))
-    assert variances[:4].abs().max() < 1e-4
-    assert variances[4:].min() > 0.5
+def test_the_global_random_numbers_are_left_alone() -> None:
+    before = torch.get_rng_state()
+    sparse_features(20, 6, 3, 2.0, seeded())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_new_rows_are_whitened_with_the_mean_and_the_matrix_of_the_old_ones() -> None:
-    whitening, new = zca_whitening(correlated(50)), correlated(20, seed=1)
-    torch.testing.assert_close(whitening.mean, correlated(50).mean(0))
-    torch.testing.assert_close(whitening(new), (new - correlated(50).mean(0)) @ whitening.matrix)
-    torch.testing.assert_close(whitening(new[:1]), whitening(new)[:1])
+@pytest.mark.parametrize("sizes", [(0, 6, 3), (20, 0, 3), (20, 6, 0), (-1, 6, 3)])
+def test_data_without_examples_features_or_inputs_are_refused(sizes: tuple[int, int, int]) -> None:
+    said = "at least one example, one feature and one input are needed, got {} examples, {} features, {} inputs"
+    with pytest.raises(ValueError, match=said.format(*sizes)):
+        sparse_features(*sizes, 1.0, seeded())
 
 
-def test_whitening_is_that_of_scikit_learns_pca_rotated_back() -> None:
-    train, new = correlated(50).numpy(), correlated(20, seed=1).numpy()
-    pca = PCA(whiten=True).fit(train)
-    expected = torch.from_numpy(pca.transform(new) @ pca.components_)
-    torch.testing.assert_close(whiten(correlated(50), correlated(20, seed=1), epsilon=0), expected)
+@pytest.mark.parametrize("active", [0, -1.0, 6.1, math.nan, math.inf])
+def test_a_number_of_active_features_that_there_cannot_be_is_refused(active: float) -> None:
+    with pytest.raises(ValueError, match=f"active must lie above 0 and be at most the 6 features, got {active}"):
+        sparse_features(20, 6, 3, active, seeded())
 
 
-def test_of_all_whitenings_zca_changes_the_rows_least() -> None:
-    x = correlated(50)
-    white = whiten(x, x, epsilon=0)
-    rotation = torch.linalg.qr(normal(6, 6, seed=3)).Q
-    assert (white - (x - x.mean(0))).norm() < (white @ rotation - (x - x.mean(0))).norm()
+def test_the_recovery_of_a_direction_is_its_largest_cosine_with_any_atom() -> None:
+    directions, atoms = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[30.0, 40.0], [5.0, 0.0], [0.0, -1.0]])
+    torch.testing.assert_close(recovery(directions, atoms), torch.tensor([1.0, 0.8]))
 
 
-def test_rows_of_another_length_than_those_of_the_fit_are_not_whitened() -> None:
-    with pytest.raises(ValueError, match="whitening fitted to rows of 4 numbers, got rows of 3"):
-        whiten(normal(9, 4), normal(9, 3))
+def test_the_recovery_is_1_for_the_directions_themselves_in_any_order_and_length() -> None:
+    directions = normal(9, 4)
+    scale = torch.logspace(-3, 3, 9, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(recovery(directions, scale * directions.flip(0)), torch.ones(9, dtype=torch.float64))
+    torch.testing.assert_close(recovery(scale * directions, normal(5, 4)), recovery(directions, normal(5, 4)))
+    pairs = F.cosine_similarity(directions[:, None], normal(5, 4, seed=1)[None], dim=2)
+    torch.testing.assert_close(recovery(directions, normal(5, 4, seed=1)), pairs.max(1).values)
 
 
-@pytest.mark.parametrize(
-    ("x", "epsilon", "said"),
-    [
-        (normal(1, 4), 0.01, "whitening needs at least 2 rows and epsilon >= 0, got 1 and 0.01"),
-        (normal(9, 4), -0.1, "whitening needs at least 2 rows and epsilon >= 0, got 9 and -0.1"),
-        (normal(9, 4), math.nan, "whitening needs at least 2 rows and epsilon >= 0, got 9 and nan"),
-        (torch.full((5, 3), 1.7), 0.01, "all rows are equal: they have no variance to whiten"),
-        (torch.full((7, 3), 0.1), 0.01, "all rows are equal: they have no variance to whiten"),  # its mean is rounded
-        (torch.full((5, 3), math.nan), 0.01, "the rows hold numbers that are not finite"),
-        (torch.tensor([[1.0, math.inf], [0.0, 2.0]]), 0.01, "the rows hold numbers that are not finite"),
-    ],
-    ids=["one row", "negative epsilon", "NaN epsilon", "equal rows", "equal rows, rounded", "NaN", "inf"],
-)
-def test_rows_that_cannot_be_whitened_are_refused(x: Tensor, epsilon: float, said: str) -> None:
+def test_an_atom_that_points_the_other_way_has_not_found_the_direction() -> None:
+    assert recovery(torch.eye(2)[:1], -torch.eye(2)[:1]).tolist() == [-1.0]
+    assert recovery(torch.eye(2)[:1], torch.tensor([[-1.0, 0.0], [0.0, 3.0]])).tolist() == [0.0]
+
+
+def test_an_atom_of_zeros_counts_0() -> None:
+    assert recovery(torch.eye(3), torch.zeros(2, 3)).tolist() == [0.0, 0.0, 0.0]
+    assert recovery(torch.eye(2), torch.tensor([[0.0, 0.0], [2.0, 0.0]])).tolist() == [1.0, 0.0]
+
+
+def test_further_atoms_never_lower_the_recovery() -> None:
+    directions, atoms = normal(9, 4), normal(20, 4, seed=1)
+    found = torch.stack([recovery(directions, atoms[:count]) for count in range(1, 21)])
+    assert found.diff(dim=0).min() > -1e-12
+    assert (found[-1] > found[0]).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (5, 4)])
+def test_atoms_that_cannot_be_compared_with_the_directions_are_refused(shape: tuple[int, int]) -> None:
+    said = rf"at least one atom of the same n are needed, got the shapes \(6, 3\) and \({shape[0]}, {shape[1]}\)"
     with pytest.raises(ValueError, match=said):
-        zca_whitening(x, epsilon)
-
-
-# ---- Gabors ---------------------------------------------------------------------------------------------------------
-
-SIDE = 12
-
-
-def gabor(
-    theta: float,
-    cycles: float,
-    *,
-    width: float = SIDE / 6,
-    aspect: float = 1.0,
-    centre: tuple[float, float] = (6.0, 5.0),
-    phase: float = 0.4,
-) -> Tensor:
-    """A plane wave in the direction `theta` under a Gaussian window, as the textbook writes it, (SIDE * SIDE,)."""
-    y, x = torch.meshgrid(*[torch.arange(SIDE, dtype=torch.float64)] * 2, indexing="ij")
-    dy, dx = y - centre[0], x - centre[1]
-    across, along = dx * math.cos(theta) + dy * math.sin(theta), dy * math.cos(theta) - dx * math.sin(theta)
-    window = torch.exp(-(across**2 + (along / aspect) ** 2) / (2 * width**2))
-    return (window * torch.cos(2 * math.pi * cycles * across + phase)).flatten()
-
-
-def angle_between(fit: GaborFit, theta: Tensor | float) -> Tensor:
-    """In degrees; an orientation comes back after 180."""
-    gap = (fit.orientation - theta).remainder(math.pi)
-    return torch.rad2deg(torch.minimum(gap, math.pi - gap))
-
-
-GRID = torch.linspace(1 / SIDE, 0.35, 5).tolist()
-
-
-def test_a_gabor_on_the_grid_is_found_with_its_orientation_its_frequency_and_its_picture() -> None:
-    thetas, cycles = [math.pi * step / 12 for step in range(12)], GRID[1:] * 3
-    atoms = torch.stack([gabor(thetas[step], cycles[step], aspect=1 + step % 2) for step in range(12)])
-    fit = gabor_fit(atoms, SIDE)
-    assert fit.explained.tolist() == pytest.approx([1] * 12, abs=1e-6)
-    assert fit.orientation.tolist() == pytest.approx(thetas)
-    assert fit.frequency.tolist() == pytest.approx(cycles)
-    torch.testing.assert_close(fit.image, atoms - atoms.mean(1, keepdim=True), atol=1e-6, rtol=1e-4)
-
-
-def between_the_grid(count: int) -> tuple[Tensor, Tensor]:
-    """Gabors of any orientation, frequency, place, width and phase, and their orientations."""
-    draws = torch.rand(count, 7, generator=seeded(), dtype=torch.float64)
-    thetas = math.pi * draws[:, 0]
-    atoms = [
-        gabor(
-            theta,
-            0.12 + 0.18 * cycles,
-            width=SIDE / 8 + SIDE / 8 * width,
-            aspect=1 + aspect,
-            centre=(3.5 + 4 * y, 3.5 + 4 * x),
-            phase=2 * math.pi * phase,
-        )
-        for theta, (cycles, width, aspect, y, x, phase) in zip(thetas.tolist(), draws[:, 1:].tolist(), strict=True)
-    ]
-    return torch.stack(atoms), thetas
-
-
-def test_gabors_between_those_of_the_grid_are_fitted() -> None:
-    """Their orientation is found to half a step, and most of them is explained."""
-    atoms, thetas = between_the_grid(100)
-    fit = gabor_fit(atoms, SIDE)
-    assert angle_between(fit, thetas).max() < 7.5 + 1
-    assert fit.explained.median() > 0.9
-    assert fit.explained.min() > 0.6  # a wide one, half a step away in orientation and in frequency
-
-
-def test_a_vertical_bar_has_the_orientation_0_and_a_horizontal_one_a_right_angle() -> None:
-    vertical, horizontal = torch.zeros(2, SIDE, SIDE)
-    vertical[2:-2, 5:7], horizontal[5:7, 2:-2] = 1, 1
-    fit = gabor_fit(torch.stack([vertical, horizontal]).flatten(1), SIDE)
-    assert fit.orientation.tolist() == pytest.approx([0, math.pi / 2])
-    assert fit.explained.min() > 0.5
-
-
-def test_sign_scale_and_brightness_of_an_atom_do_not_matter() -> None:
-    atoms, _ = between_the_grid(10)
-    fit = gabor_fit(atoms, SIDE)
-    for factor in (-1.0, 1e-3, 1e3):
-        other = gabor_fit(factor * (atoms + 0.5), SIDE)
-        torch.testing.assert_close(other.explained, fit.explained)
-        assert torch.equal(other.orientation, fit.orientation)
-        assert torch.equal(other.frequency, fit.frequency)
-        torch.testing.assert_close(other.image, factor * fit.image)
-
-
-def test_what_is_explained_is_the_share_of_the_energy_that_the_picture_takes_away() -> None:
-    atoms = normal(20, SIDE * SIDE)
-    fit, centred = gabor_fit(atoms, SIDE), atoms - atoms.mean(1, keepdim=True)
-    left = (centred - fit.image).square().sum(1) / centred.square().sum(1)
-    torch.testing.assert_close(fit.explained, 1 - left)
-
-
-def test_white_noise_is_hardly_explained_by_the_best_gabor() -> None:
-    explained = gabor_fit(normal(500, SIDE * SIDE, dtype=torch.float32), SIDE).explained
-    assert (explained < 0.3).double().mean() >= 0.99
-
-
-def test_a_single_pixel_and_a_checkerboard_are_no_gabors() -> None:
-    pixel, board = torch.zeros(SIDE, SIDE), torch.ones(SIDE, SIDE)
-    pixel[5, 6] = 1
-    board[::2, ::2], board[1::2, 1::2] = -1, -1
-    assert gabor_fit(torch.stack([pixel, board]).flatten(1), SIDE).explained.max() < 0.5
-
-
-def test_an_atom_without_any_contrast_is_not_explained_and_gives_no_nan() -> None:
-    fit = gabor_fit(torch.stack([torch.zeros(SIDE * SIDE), gabor(0.5, 0.2).float()]), SIDE)
-    assert fit.explained[0] == 0
-    assert fit.explained[1] > 0.9
-    assert all(field.isfinite().all() for field in fit)
-    assert not fit.image[0].any()
-
-
-@pytest.mark.parametrize(
-    "atoms",
-    [torch.zeros(144), torch.zeros(3, 143), torch.full((3, 144), math.nan), torch.zeros(3, 12, 12)],
-    ids=["one atom without its axis", "another side", "NaN", "pictures"],
-)
-def test_what_is_no_row_of_square_atoms_is_refused(atoms: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"atoms must be finite rows of 12 x 12 pixels, got the shape \("):
-        gabor_fit(atoms, SIDE)
+        recovery(normal(6, 3), normal(*shape))

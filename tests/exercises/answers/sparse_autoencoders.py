@@ -97,6 +97,44 @@ def whiten_axis_by_axis(train: Tensor, x: Tensor, epsilon: float = 0.01) -> Tens
     return white
 
 
+def atoms_by_sorting(residuals: Tensor, count: int) -> Tensor:
+    return F.normalize(residuals[residuals.square().sum(1).argsort(descending=True)[:count]], dim=1)
+
+
+def atoms_one_by_one(residuals: Tensor, count: int) -> Tensor:
+    lengths = residuals.square().sum(1).sqrt()
+    atoms = torch.zeros(count, residuals.shape[1])
+    for place in range(count):
+        worst = lengths.argmax()
+        if lengths[worst] > 0:
+            atoms[place] = residuals[worst] / lengths[worst]
+        lengths[worst] = -1
+    return atoms
+
+
+def atoms_scaled_before_choosing(residuals: Tensor, count: int) -> Tensor:
+    """By Python's own sort; the smallest number that float32 holds keeps zeros from being divided by zero."""
+    lengths = torch.linalg.vector_norm(residuals, dim=-1, keepdim=True)
+    worst = sorted(range(len(residuals)), key=lambda row: -lengths[row].item())[:count]
+    return (residuals / lengths.clamp(min=torch.finfo(residuals.dtype).tiny))[worst]
+
+
+def jump_by_mask(activations: Tensor, threshold: float | Tensor) -> Tensor:
+    return activations * (activations > threshold)
+
+
+def jump_on_a_copy(activations: Tensor, threshold: float | Tensor) -> Tensor:
+    kept = activations.clone()
+    kept[activations <= threshold] = 0
+    return kept
+
+
+def jump_by_relu(activations: Tensor, threshold: float | Tensor) -> Tensor:
+    """What exceeds the threshold, and the threshold again where something does."""
+    excess = torch.relu(activations - threshold)
+    return excess + threshold * (excess > 0)
+
+
 ANSWERS = {
     "ridge": (ridge_by_longer_data, ridge_by_singular_values),
     "effective_dimension": (dimension_by_count_nonzero, dimension_by_loop, dimension_in_int32),
@@ -105,4 +143,6 @@ ANSWERS = {
     "kl_sparsity": (kl_by_distributions, kl_by_cross_entropy),
     "top_k": (top_k_by_mask, top_k_by_rank),
     "whiten": (whiten_by_singular_values, whiten_axis_by_axis),
+    "replacement_atoms": (atoms_by_sorting, atoms_one_by_one, atoms_scaled_before_choosing),
+    "jump_relu": (jump_by_mask, jump_on_a_copy, jump_by_relu),
 }
