@@ -72,7 +72,7 @@ def methods() -> str:
 
 
 def errata(lessons: Sequence[Lesson]) -> str:
-    """What the claims of the lessons say of slips in their sources, with what the seeds made of each, lesson by lesson."""
+    """What claims say of slips in their sources, and what the seeds made of each, lesson by lesson."""
     parts = []
     for lesson in lessons:
         slips = [(claim, finding) for claim, finding in evidence(lesson.name, "quick", lesson.root) if claim.erratum]

@@ -122,7 +122,9 @@ def _tables(path: Path, entries: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _claim(entry: Mapping[str, Any], where: str) -> Claim:
-    _known(entry, {"id", "text", "source", "published", "decides", "margin", "unit", "reasons", "rivals", "erratum"}, where)
+    _known(
+        entry, {"id", "text", "source", "published", "decides", "margin", "unit", "reasons", "rivals", "erratum"}, where
+    )
     rivals = entry.get("rivals", [])
     if not isinstance(rivals, list) or not all(isinstance(rival, dict) for rival in rivals):
         raise ValueError(f"{where}: write each rival as a table, [[claim.rivals]].")
