@@ -658,4 +658,150 @@ STEP = Exercise(
     differentiable=False,  # new parameters, through which nothing is trained
 )
 
-MORE = (FEATURES, STEP)
+
+def shifted_similarity(W: Tensor) -> Tensor:
+    """How alike two different rows are at the lag that suits them best, (N_1, N_in) -> scalar: a mean over all pairs.
+
+    Alike is |sum_t w_i[t] w_k[t + s]| / (|w_i| |w_k|) at a lag s from -(N_in - 1) to N_in - 1, with zeros beyond the
+    ends of a row. Rows of zeros are left out.
+    """
+    W = W[W.norm(dim=1) > 0]  # (n, N_in)
+    W = W / W.norm(dim=1, keepdim=True)
+    products = F.conv1d(W[:, None], W[:, None], padding=W.shape[1] - 1)  # (n, n, 2 N_in - 1), one for each lag
+    alike = products.abs().amax(-1)  # (n, n), ones on the diagonal
+    n = len(W)
+    return (alike.sum() - alike.trace()) / (n * (n - 1))
+
+
+def _two_places() -> Tensor:
+    """One shape at two places, once with the sign reversed."""
+    return torch.tensor([[1.0, 2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, -3.0, -6.0]])
+
+
+def _phases() -> Tensor:
+    """A wave of three periods in 24 points, and the same a quarter of a period later."""
+    angle = torch.arange(24) * (torch.pi / 4)
+    return torch.stack([angle.sin(), angle.cos()])
+
+
+def _two_shapes_once_weak() -> Tensor:
+    rows = torch.tensor([[1.0, 2.0], [2.0, -1.0]])
+    return torch.cat([rows, 1e-10 * rows])
+
+
+SHIFTED = Exercise(
+    name="shifted_similarity",
+    reference=paper.shifted_similarity,
+    probes=(
+        Probe("the rows (1, 2, 0, 0, 0) and (0, 0, 0, -3, -6)", lambda f: f(_two_places())),
+        Probe("the rows (1, 0), (0, 1) and (3, 4)", lambda f: f(torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 4.0]]))),
+        Probe("the rows (1, 2, 3) and (-1, -2, -3)", lambda f: f(torch.tensor([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]]))),
+        Probe(
+            "the rows (1, 1, 0, 0) and (1, 0, 0, 1)",
+            lambda f: f(torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]])),
+        ),
+        Probe("a sine and a cosine of three periods in 24 points", lambda f: f(_phases())),
+        Probe("12 random rows of 8 points", lambda f: f(normal(12, 8))),
+        Probe("12 random rows of 8 points and 4 rows of zeros", lambda f: f(F.pad(normal(12, 8), (0, 0, 0, 4)))),
+        Probe("the rows (1, 2), (2, -1) and 1e-10 times both", lambda f: f(_two_shapes_once_weak())),
+    ),
+    hints=(
+        "Two strikes that are alike, one a little later: at which lag do their rows look most alike? How many lags are"
+        " there at which they overlap at all?",
+        "Divide each row that is not zero by its norm. F.conv1d slides each row over each other: with padding ="
+        " N_in - 1 it gives all 2 N_in - 1 lags. Take the largest absolute value over the lags, then the mean over the"
+        " n * (n - 1) pairs of two different rows, as in row_similarity.",
+        skeleton(
+            shifted_similarity,
+            "W.norm(dim=1, keepdim=True)",
+            "padding=W.shape[1] - 1",
+            "products.abs().amax(-1)",
+            "alike.sum() - alike.trace()",
+        ),
+    ),
+    mistakes=mistakes(
+        shifted_similarity,
+        """
+        lag-0-only: padding=W.shape[1] - 1 => padding=0
+            Only the lag 0 is looked at, so this is row_similarity: pad with N_in - 1 zeros on both sides.
+
+        half-of-the-lags: padding=W.shape[1] - 1 => padding=W.shape[1] // 2
+            The lags end at half the row: two rows overlap up to a lag of N_in - 1.
+
+        lags-of-one-sign: products.abs() => products[..., W.shape[1] - 1 :].abs()
+            One row is only ever shifted the same way: which of two copies comes first is not known, so look at the
+            negative lags as well.
+
+        circular: F.conv1d(W[:, None], W => F.conv1d(torch.cat([W, W], dim=1)[:, None], W
+            + , padding=W.shape[1] - 1 =>
+            What leaves a row at its end comes in again at its start, as with an FFT that is not padded: beyond a row
+            there are zeros.
+
+        one-row-reversed: F.conv1d(W[:, None], W[:, None] => F.conv1d(W[:, None], W[:, None].flip(-1)
+            One row is turned around in time, as in a convolution: a correlation only shifts it. (F.conv1d does not
+            turn its kernel around; with an FFT, take the complex conjugate of one factor.)
+
+        not-normalized: W / W.norm(dim=1, keepdim=True) => W
+            The rows are not divided by their norms: these are products, and longer rows would look more alike.
+
+        divided-by-the-points: W / W.norm(dim=1, keepdim=True) => W
+            + products.abs() => (products / W.shape[1]).abs()
+            The sums are divided by the number of points: divide by the norms of both rows.
+
+        mean-subtracted: W = W / => W = W - W.mean(1, keepdim=True); W = W /
+            The mean of each row is subtracted first, as in a correlation coefficient: take the rows as they are.
+
+        divided-by-the-overlap: products = => row = torch.ones(1, 1, W.shape[1]); products = W.shape[1] *
+            + products.abs() => (products / F.conv1d(row, row, padding=W.shape[1] - 1)).abs()
+            Each lag is divided by how many points overlap there, so that a single pair of points at the ends can
+            outweigh two whole rows: divide by the norms of the whole rows alone.
+
+        signs-ignored: products.abs() => products
+            The largest value is taken with its sign: a row and its negative are alike, take the absolute value first.
+
+        absolute-value-too-late: products.abs().amax(-1) => products.amax(-1).abs()
+            The absolute value comes after the maximum, which has lost the large negative values by then: take it first.
+
+        squared: .abs() => .square()
+            These are squared correlations: the mean is taken over absolute values.
+
+        mean-over-lags: .amax(-1) => .mean(-1)
+            This is the mean over the lags: two copies are alike if there is one lag at which they fit, take the
+            largest value.
+
+        summed-over-lags: .amax(-1) => .sum(-1)
+            The lags are added up: take the largest value over them.
+
+        largest-pair: (alike.sum() - alike.trace()) / (n * (n - 1)) => (alike - alike.diag().diag()).max()
+            This is the pair that is most alike: take the mean over all pairs.
+
+        nearest-row: (alike.sum() - alike.trace()) / (n * (n - 1)) => (alike - alike.diag().diag()).amax(1).mean()
+            For each row only the one most like it counts: take the mean over all pairs.
+
+        diagonal-counted: (alike.sum() - alike.trace()) / (n * (n - 1)) => alike.mean()
+            Each row is compared with itself as well, which adds ones: leave the diagonal out.
+
+        divided-by-all-entries: (n * (n - 1)) => n**2
+            The diagonal is left out of the sum but counted in the division: there are n * (n - 1) pairs.
+
+        half-of-the-pairs: alike.sum() - alike.trace() => alike.triu(1).sum()
+            Each pair is added once, but divided by n * (n - 1), which counts it twice.
+
+        zero-rows-counted: W[W.norm(dim=1) > 0] => W
+            + W / W.norm(dim=1, keepdim=True) => F.normalize(W, dim=1)
+            Zero rows count as unlike all others, so dead units would pass for diversity: leave them out.
+
+        zero-rows-divided-by-zero: W[W.norm(dim=1) > 0] => W
+            A zero row is divided by its norm, which gives NaN: leave zero rows out.
+
+        weak-rows-left-out: > 0] => > 1e-6]
+            Rows below some small norm are left out as well: a weak row points somewhere, only zeros do not.
+        """,
+    ),
+    answer=shifted_similarity,
+    minutes=10,
+    level="stretch",
+    differentiable=False,  # a measure, taken after training
+)
+
+MORE = (FEATURES, STEP, SHIFTED)

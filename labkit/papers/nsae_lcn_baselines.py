@@ -1,4 +1,4 @@
-"""What NSAE-LCN is compared with: a small convolutional network, and classical features for a random forest.
+"""What NSAE-LCN is compared with: a small convolutional network, classical features for a random forest, the spectrum.
 
 Papers: W. Zhang, G. Peng, C. Li, Y. Chen and Z. Zhang, "A new deep learning model for fault diagnosis with good
 anti-noise and domain adaptation ability on raw vibration signals", Sensors 17 (2017) 425 (WDCNN). Statistics of
@@ -13,8 +13,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from labkit.papers.nsae_lcn import standardize
+
 WIDE_KERNEL, WIDE_STRIDE, WIDE_PADDING = 64, 16, 24
 STATISTICS = ("rms", "peak to peak", "crest factor", "shape factor", "impulse factor", "skewness", "kurtosis")
+SILENCE = 1e-8  # of the mean power of a signal: a band that holds nothing has the log of this, not of a rounding error
 
 
 class WDCNN(nn.Module):
@@ -74,10 +77,8 @@ def signal_statistics(signals: Tensor, bands: int = 8) -> Tensor:
     the shares of the power in equal bands from 0 to half the sampling rate. A constant signal has 0 throughout. Raises
     ValueError unless signals are a finite matrix of floating-point numbers with at least 2 * bands columns, bands >= 1.
     """
-    if signals.dim() != 2 or not signals.is_floating_point() or not len(signals) or not signals.isfinite().all():
-        raise ValueError(f"signals must be a finite float matrix (B, N), got {signals.dtype} {tuple(signals.shape)}")
-    if not 1 <= bands <= signals.shape[1] // 2:
-        raise ValueError(f"{signals.shape[1]} points give 1 to {signals.shape[1] // 2} bands, got {bands}")
+    _require_signals(signals)
+    _require_bands(bands, signals.shape[1])
     x = signals - signals.mean(1, keepdim=True)  # (B, N)
     # The rounding error of the mean of a constant signal has a crest factor, too.
     x = x * (x.abs() > 8 * torch.finfo(x.dtype).eps * signals.abs().amax(1, keepdim=True))
@@ -100,6 +101,44 @@ def signal_statistics(signals: Tensor, bands: int = 8) -> Tensor:
 def statistic_names(bands: int = 8) -> tuple[str, ...]:
     """The names of the columns of `signal_statistics`."""
     return (*STATISTICS, *(f"band {band + 1} of {bands}" for band in range(bands)))
+
+
+def spectrum(signals: Tensor) -> Tensor:
+    """|FFT| of each signal, standardized: the trivial rival, (B, N) -> (B, N // 2 + 1).
+
+    Bin k is k / N cycles a sample. A circular shift turns the phases alone, and standardizing takes out scale (of
+    either sign) and offset, so that all three leave the features as they are, without anything being learned. Bin 0 is
+    the mean, hence 0; by Parseval the squares of all N bins, k and N - k, add up to N^2. A constant signal has 0
+    throughout. Raises ValueError unless signals are a finite matrix of floating-point numbers.
+    """
+    _require_signals(signals)
+    return torch.fft.rfft(standardize(signals)).abs()
+
+
+def band_spectrum(signals: Tensor, bands: int) -> Tensor:
+    """log of the mean power of each standardized signal in equal bands, a coarser rival, (B, N) -> (B, bands).
+
+    The bands go from 0, without the mean, to half the sampling rate, as in `signal_statistics`. Power is |FFT|^2 / N,
+    so that white noise has about 0 in each band whatever the length N, and windows of any length give features that can
+    be compared, each for its own share of the sampling rate. What is below 1e-8 of the mean power counts as 1e-8. As
+    `spectrum`, it does not change with circular shifts, scale and offset.
+    Raises ValueError as `signal_statistics` does.
+    """
+    _require_signals(signals)
+    _require_bands(bands, signals.shape[1])
+    power = spectrum(signals)[:, 1:].square() / signals.shape[1]  # (B, N // 2)
+    mean = torch.stack([band.mean(1) for band in power.tensor_split(bands, dim=1)], dim=1)  # (B, bands)
+    return mean.clamp(min=SILENCE).log()
+
+
+def _require_signals(signals: Tensor) -> None:
+    if signals.dim() != 2 or not signals.is_floating_point() or not len(signals) or not signals.isfinite().all():
+        raise ValueError(f"signals must be a finite float matrix (B, N), got {signals.dtype} {tuple(signals.shape)}")
+
+
+def _require_bands(bands: int, points: int) -> None:
+    if not 1 <= bands <= points // 2:
+        raise ValueError(f"{points} points give 1 to {points // 2} bands, got {bands}")
 
 
 def _inverse(x: Tensor) -> Tensor:

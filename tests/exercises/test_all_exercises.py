@@ -122,6 +122,7 @@ DEMANDED = {
     "self_routing": ("i = place * A + type",),
     "distill_step": ("the student is put into training mode, the teacher into evaluation mode", "maps[0]"),
     "lcn_features": ("zca_whitening",),
+    "shifted_similarity": ("from -(N_in - 1) to N_in - 1", "zeros beyond the ends", "rows of zeros are left out"),
     "ascend": ("(steps + 1, B)", "from 0"),
     "back_project": ("(1, C, H, W) -> (1, C, H, W)", "nn.Conv2d, nn.ReLU and nn.MaxPool2d"),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import scipy.linalg
 import torch
@@ -24,6 +25,7 @@ from labkit.papers.nsae_lcn import (
     lcn_features,
     lcn_step,
     local_features,
+    nearest_similarity,
     normalize_rows,
     nsae_cost,
     orthonormality_penalty,
@@ -32,6 +34,7 @@ from labkit.papers.nsae_lcn import (
     row_similarity,
     segment,
     shift_sensitivity,
+    shifted_similarity,
     spectral_diversity,
     spectral_peaks,
     standardize,
@@ -558,6 +561,13 @@ def test_a_step_of_the_output_layer_is_that_of_torchs_gradient_descent_on_the_cr
 
 # ---- how different the rows are -------------------------------------------------------------------------------------
 
+MEASURES = (
+    row_similarity,
+    shifted_similarity,
+    lambda W: nearest_similarity(W, shifted=False),
+    lambda W: nearest_similarity(W, shifted=True),
+)
+
 
 def test_orthogonal_rows_have_similarity_0_and_copies_1_also_with_the_sign_reversed() -> None:
     assert row_similarity(torch.diag(torch.tensor([1.0, 2.0, 3.0]))) == 0
@@ -573,7 +583,8 @@ def test_the_similarity_is_the_mean_over_all_pairs() -> None:
 def test_zero_rows_do_not_pass_for_different_ones() -> None:
     W = normal(5, 4)
     padded = torch.cat([W, torch.zeros(7, 4)])
-    torch.testing.assert_close(row_similarity(padded), row_similarity(W))
+    for measure in MEASURES:
+        torch.testing.assert_close(measure(padded), measure(W))
     torch.testing.assert_close(spectral_diversity(padded), spectral_diversity(W))
 
 
@@ -584,7 +595,8 @@ def test_independent_gaussian_rows_have_the_similarity_that_the_dimension_gives(
 def test_the_length_of_rows_does_not_count_even_where_squares_underflow() -> None:
     W = normal(4, 8, dtype=torch.float32)
     scaled = W * torch.tensor([[1e-30], [1e-10], [1.0], [1e18]])
-    torch.testing.assert_close(row_similarity(scaled), row_similarity(W))
+    for measure in (row_similarity, shifted_similarity):
+        torch.testing.assert_close(measure(scaled), measure(W))
 
 
 def waves(*bins: int, points: int = 64) -> Tensor:
@@ -607,6 +619,110 @@ def test_shifted_copies_of_a_wave_are_orthogonal_and_yet_of_one_frequency() -> N
     W = torch.stack([waves(5)[0], waves(5)[0].roll(16)])  # a quarter period of bin 5, five quarters of bin 1
     assert row_similarity(W).item() == pytest.approx(0, abs=1e-6)
     assert spectral_diversity(W).item() == 0
+
+
+# ---- how alike they are where one may be shifted --------------------------------------------------------------------
+
+
+def burst(place: int, points: int = 100) -> Tensor:
+    """A decaying strike, 30 points long, that begins at `place`."""
+    t = torch.arange(30, dtype=torch.float64)
+    row = torch.zeros(points, dtype=torch.float64)
+    row[place : place + 30] = torch.exp(-t / 8) * torch.sin(1.3 * t + 0.5)
+    return row
+
+
+def test_the_shifted_similarity_has_the_values_worked_out_by_hand() -> None:
+    # (1, 0) and (0, 1) are one impulse at two places; either meets (3, 4) best at the 4, which is 4/5.
+    W = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 4.0]])
+    assert shifted_similarity(W).item() == pytest.approx((1 + 0.8 + 0.8) / 3)
+    assert nearest_similarity(W, shifted=True).item() == pytest.approx((1 + 1 + 0.8) / 3)
+    assert nearest_similarity(W, shifted=False).item() == pytest.approx((0.6 + 0.8 + 0.8) / 3)
+
+
+def test_a_strike_and_the_same_one_later_are_copies_only_for_the_shifted_similarity() -> None:
+    W = torch.stack([burst(5), burst(36), -2 * burst(69)])
+    assert row_similarity(W) < 0.01
+    assert shifted_similarity(W).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("points", [1, 2, 5, 30])
+def test_impulses_are_copies_of_each_other_up_to_the_largest_lag(points: int) -> None:
+    assert shifted_similarity(torch.eye(points)[[0, -1]]).item() == pytest.approx(1)
+
+
+def test_beyond_the_ends_of_a_row_there_are_zeros_so_that_nothing_comes_in_again() -> None:
+    W = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]])  # shifted circularly they would be copies
+    assert shifted_similarity(W).item() == pytest.approx(0.5)
+
+
+def test_a_wave_of_another_phase_counts_as_a_copy_up_to_what_the_shift_moves_out() -> None:
+    W = torch.stack([waves(5)[0], waves(5)[0].roll(16)])
+    assert row_similarity(W).item() == pytest.approx(0, abs=1e-6)
+    assert shifted_similarity(W).item() == pytest.approx(1 - 3 / 64, abs=0.02)  # a quarter of a period is 3.2 points
+
+
+@pytest.mark.parametrize("apart", [1, 3, 9])
+def test_orthogonal_waves_that_are_k_whole_periods_apart_have_at_most_about_1_over_k_pi(apart: int) -> None:
+    # At lag s the overlap of 400 - s points holds k (1 - s / 400) beats, whose sum is at most 1 / (k pi) of the energy.
+    W = waves(60, 60 + apart, points=400)
+    assert row_similarity(W).item() == pytest.approx(0, abs=1e-5)
+    assert shifted_similarity(W).item() == pytest.approx(1 / (math.pi * apart), rel=0.1)
+
+
+def test_independent_gaussian_rows_of_100_points_are_alike_by_chance_at_some_lag() -> None:
+    assert shifted_similarity(normal(400, 100)).item() == pytest.approx(0.24, abs=0.005)
+    assert shifted_similarity(normal(100, 100, seed=1)).item() == pytest.approx(0.24, abs=0.005)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (7, 2), (6, 9), (12, 16)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_shifted_similarities_are_those_of_a_loop_over_pairs_and_lags(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    W = normal(*shape, dtype=dtype)
+    rows = [row / np.linalg.norm(row) for row in W.double().numpy()]
+    alike = np.array([[np.abs(np.correlate(one, other, "full")).max() for other in rows] for one in rows])
+    different = ~np.eye(len(rows), dtype=bool)
+    found, nearest = shifted_similarity(W), nearest_similarity(W, shifted=True)
+    assert (found.shape, found.dtype, nearest.dtype) == ((), dtype, dtype)
+    assert found.item() == pytest.approx(alike[different].mean(), rel=1e-5)
+    assert nearest.item() == pytest.approx(np.where(different, alike, 0).max(1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_neither_sign_nor_length_nor_order_of_the_rows_nor_the_direction_of_time_matters(measure: Callable) -> None:
+    W = normal(6, 9)
+    factors = torch.tensor([[-1.0], [2.0], [-30.0], [1.0], [0.1], [-5.0]], dtype=torch.float64)
+    for same in (W * factors, W.flip(0), W.flip(1)):
+        torch.testing.assert_close(measure(same), measure(W))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shift_can_only_make_rows_more_alike_and_no_row_is_more_alike_than_its_copy(seed: int) -> None:
+    W = normal(6, 9, seed=seed, dtype=torch.float32)
+    assert row_similarity(W) < shifted_similarity(W) < nearest_similarity(W, shifted=True) < 1
+    assert row_similarity(W) < nearest_similarity(W, shifted=False) < nearest_similarity(W, shifted=True)
+    copies = W[:1] * torch.linspace(0.1, 7, 9)[:, None]
+    assert 1 - 1e-6 < shifted_similarity(copies) <= 1
+    assert 1 - 1e-6 < nearest_similarity(copies, shifted=False) <= nearest_similarity(copies, shifted=True) <= 1
+
+
+def test_the_nearest_row_shows_one_copy_among_many_shapes_where_the_mean_hardly_does() -> None:
+    W = normal(50, 100)
+    twice = torch.cat([W, W.roll(1, dims=1)])
+    assert shifted_similarity(twice) - shifted_similarity(W) < 0.02
+    assert nearest_similarity(twice, shifted=True) > 0.95 > 0.4 > nearest_similarity(W, shifted=True)
+    assert nearest_similarity(twice, shifted=False) < 0.4
+
+
+def test_the_similarities_of_weights_that_are_trained_carry_no_gradient_and_leave_the_weights_alone() -> None:
+    W = normal(6, 9).requires_grad_()
+    before = W.detach().clone()
+    for shifted in (False, True):
+        assert not nearest_similarity(W, shifted=shifted).requires_grad
+    assert not shifted_similarity(W).requires_grad
+    assert torch.equal(W, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -692,6 +808,12 @@ NAN = torch.tensor([[1.0, math.nan], [0.0, 1.0]])
         (lambda: row_similarity(torch.ones(1, 4)), "two rows or more that are not zero are needed to compare, got 1"),
         (lambda: row_similarity(torch.zeros(5, 4)), "two rows or more that are not zero are needed to compare, got 0"),
         (lambda: row_similarity(NAN), "W holds NaN"),
+        (lambda: shifted_similarity(torch.ones(1, 4)), "two rows or more that are not zero are needed .* got 1"),
+        (lambda: shifted_similarity(torch.ones(4)), r"W must be a matrix, got shape \(4,\)"),
+        (lambda: shifted_similarity(torch.eye(2).int()), "W must hold floating-point numbers, got torch.int32"),
+        (lambda: shifted_similarity(NAN), "W holds NaN"),
+        (lambda: nearest_similarity(torch.zeros(5, 4), shifted=True), "two rows or more .* are needed .* got 0"),
+        (lambda: nearest_similarity(NAN, shifted=False), "W holds NaN"),
         (lambda: spectral_peaks(torch.ones(4)), "W must be a matrix"),
         (lambda: spectral_diversity(torch.ones(4, 1)), "rows of a single point have no spectrum"),
     ],

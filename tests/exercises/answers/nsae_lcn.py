@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -138,6 +139,49 @@ def step_signal_by_signal(features: Tensor, labels: Tensor, V: Tensor, c: Tensor
     return new_V, new_c
 
 
+def shifted_by_pairs_and_lags(W: Tensor) -> Tensor:
+    rows = [row / row.norm() for row in W if row.any()]
+    length, found = W.shape[1], []
+    for i, one in enumerate(rows):
+        for other in rows[:i]:
+            early = [(one[s:] * other[: length - s]).sum().abs() for s in range(length)]
+            late = [(other[s:] * one[: length - s]).sum().abs() for s in range(length)]
+            found.append(max(early + late))
+    return torch.stack(found).mean()
+
+
+def shifted_by_the_fft(W: Tensor) -> Tensor:
+    W = F.normalize(W[W.norm(dim=1) > 0], dim=1, eps=0)
+    spectra = torch.fft.rfft(W, n=2 * W.shape[1] - 1)
+    products = torch.fft.irfft(spectra[:, None] * spectra.conj(), n=2 * W.shape[1] - 1)
+    different = ~torch.eye(len(W), dtype=torch.bool)
+    return products.abs().amax(-1)[different].mean()
+
+
+def shifted_by_lags_of_one_sign(W: Tensor) -> Tensor:
+    """A lag of (i, k) is the opposite one of (k, i): lags of one sign do, if both orders of a pair count."""
+    W = W[W.abs().sum(1) > 0]
+    W = W / W.square().sum(1, keepdim=True).sqrt()
+    length, best = W.shape[1], torch.zeros(len(W), len(W))
+    for s in range(length):
+        best = torch.maximum(best, (W[:, s:] @ W[:, : length - s].T).abs())
+    return torch.maximum(best, best.T)[tuple(torch.triu_indices(len(W), len(W), offset=1))].mean()
+
+
+def shifted_by_numpy(W: Tensor) -> Tensor:
+    rows = [row / np.linalg.norm(row) for row in W.numpy() if row.any()]
+    pairs = [(one, other) for i, one in enumerate(rows) for k, other in enumerate(rows) if i != k]
+    return torch.tensor(np.mean([np.abs(np.correlate(one, other, mode="full")).max() for one, other in pairs]))
+
+
+def shifted_by_dividing_at_the_end(W: Tensor) -> Tensor:
+    W = W[W.norm(dim=1) > 0]
+    norm, n = W.norm(dim=1), len(W)
+    padded = F.pad(W, (W.shape[1] - 1, W.shape[1] - 1))
+    best = (padded.unfold(1, W.shape[1], 1) @ W.T).abs().amax(1) / torch.outer(norm, norm)
+    return best.fill_diagonal_(0.0).sum() / (n * n - n)
+
+
 ANSWERS = {
     "segment": (segment_by_unfold, segment_by_index),
     "row_similarity": (similarity_by_pairs, similarity_by_mask),
@@ -146,5 +190,12 @@ ANSWERS = {
     "orthonormalize": (orthonormalize_by_the_shorter_side, orthonormalize_by_iteration),
     "local_features": (features_by_convolution, features_by_loop),
     "lcn_features": (lcn_features_by_hand, lcn_features_with_white_rows),
+    "shifted_similarity": (
+        shifted_by_pairs_and_lags,
+        shifted_by_the_fft,
+        shifted_by_lags_of_one_sign,
+        shifted_by_numpy,
+        shifted_by_dividing_at_the_end,
+    ),
     "lcn_step": (step_by_autograd, step_by_an_optimizer, step_signal_by_signal),
 }
