@@ -17,7 +17,7 @@ from labkit.course.results import Results, Run
 
 PROFILE = "full"
 MOST = 5  # headline figures of a lesson
-BYTES, WIDTH = 60_000, 1000  # of one of them, at most; pixels
+BYTES, WIDTH = 60_000, 1120  # of one of them, at most; pixels, as wide as three panels, which are not resampled
 COLORS = (256, 128, 64, 32, 16)
 
 
