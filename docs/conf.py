@@ -37,6 +37,8 @@ autodoc_typehints_format = "short"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "Paper Lab"
+html_static_path = ["_static"]
+html_css_files = ["lessons.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "footer_start": ["copyright"],

@@ -79,7 +79,7 @@ def errata(lessons: Sequence[Lesson]) -> str:
         if slips:
             parts.append(f"## {lesson.number} · [{lesson.title}](lessons/{lesson.name}.ipynb)")
         for claim, finding in slips:
-            parts.append(f"**{claim.source}.** {claim.erratum}\n\nTested: {claim.text} {marked(finding.verdict)}")
+            parts.append(f"**{claim.source[0].upper()}{claim.source[1:]}.** {claim.erratum}\n\nTested: {claim.text} {marked(finding.verdict)}")
     return "\n\n".join(parts)
 
 
