@@ -95,7 +95,7 @@ def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
     course.add("quits", "quit()", *["x = 1"] * 5)
     course.add("quits_last", "x = 1", "quit()")
     course.add("links", f"x = 1\n# \x1b[31mred\nraise ValueError({LINK!r})")
-    course.add("talks", "x = 1", "while True:\n    print('x' * 99_999)")
+    course.add("talks", "x = 1", "while True:\n    print('x' * 99_999, flush=True)")  # or a busy machine sends nothing
     lessons = [*course.lessons]
     out, beside, over, seen = root / "out {x} {}", root / "beside", root / "over", []
     wait = f"import time\nwhile not pathlib.Path({str(over)!r}).exists():\n    time.sleep(0.05)"
