@@ -1,15 +1,21 @@
 """A SIMULATOR of rolling-bearing vibration, made from kinematics. Nothing that comes out of it was measured.
 
 What is modelled: the geometry of the SKF 6205 bearing and a shaft speed give the rate at which a defect is struck; each
-strike is a step into the defect and a blow out of it, apart by the time that a ball needs to roll over its width; each
-excites two resonances that ring and die away; the time between strikes scatters (slip); a defect that moves through
-the load zone strikes harder there; the shaft's harmonics and coloured noise lie over everything. Each recording has
-resonances and paths of its own, a little off the common ones, as if the bearing had been mounted anew.
+strike is a step into the defect and a blow out of it, apart by the time that a ball needs to roll over its width, which
+draws a comb into the spectrum by which widths differ; each excites four resonances that ring and die away, in shares
+that scatter as no ball runs over a defect quite like the last; the time between strikes scatters (slip); a defect that
+moves through the load zone strikes harder there, and one on a ball comes and goes as its spin turns it off the track;
+the shaft's harmonics and coloured noise lie over everything. As at CWRU each fault is a bearing of its own, with
+resonances and paths of its own, which runs at all loads: a load stiffens the contacts, and so raises all resonances a
+little, and shifts weight between the paths, the further the greater the load.
 
-What is not: the resonances, paths, amplitudes and the noise are invented, near in size to CWRU's but fitted to no
-machine; strikes grow with the defect, which in CWRU's recordings they often do not; real ball faults and some outer-
-race faults show no clear defect frequency, here all do; there is no second bearing, motor, or sensor fault, and no
-change of speed within a recording. So an accuracy reached here says how a method works, not what it reaches in a plant.
+What is not: the resonances, paths, amplitudes, the noise and what a load does to them are invented, near in size to
+CWRU's but fitted to no machine, and chosen so that methods rank about as they do there; a bearing's resonances and
+paths are drawn, not computed, so that faults differ by more than their physics, which nobody can tell apart here or
+there; a wider defect strikes no harder (CWRU's often do not either, but some do by far); real ball faults and some
+outer-race faults show no clear defect frequency, here all do; there is no second bearing, motor, or sensor fault, and
+no change of speed within a recording. So an accuracy reached here says how a method works, not what it reaches in a
+plant.
 """
 
 from __future__ import annotations
@@ -24,14 +30,28 @@ if TYPE_CHECKING:
     from torch import Generator
 
 NOMINAL_RPM = (1797, 1772, 1750, 1730)  # at loads 0 to 3, as CWRU states them
-MODES = ((2_800.0, 0.03), (3_700.0, 0.02))  # Hz and damping ratio: below 6 kHz, so that 12 kHz sampling hears both
-PATHS = {"inner_race": (0.7, 0.5), "ball": (0.5, 0.7), "outer_race": (1.0, 0.3)}  # how strongly each mode is excited
-BLOW = 0.45  # g, of a defect of 0.007 inch
+MODES = (  # Hz and damping ratio: below 6 kHz, so that 12 kHz sampling hears all
+    (1_400.0, 0.03),
+    (2_700.0, 0.02),
+    (3_350.0, 0.02),
+    (4_100.0, 0.015),
+)
+PATHS = {  # how strongly each mode is excited
+    "inner_race": (0.3, 1.0, 0.7, 0.4),
+    "ball": (0.3, 0.5, 1.0, 0.4),
+    "outer_race": (0.2, 0.7, 0.7, 0.7),
+}
+BLOW = 1.2  # g, whatever the width of the defect
 STEP = -0.4  # of the blow: the ball is unloaded as it drops in
 ZONE = 0.45  # Stribeck's load distribution factor: below 0.5, less than half of the ring carries
 OUTSIDE = 0.1  # of the full load, left outside of the zone
-SCATTER = 0.1  # of the strength from strike to strike, as a standard deviation of its logarithm
-MOUNTING = (0.02, 0.15)  # of a recording's resonances and paths, the same kind of standard deviation
+# Next, standard deviations of logarithms:
+SCATTER = (0.1, 0.3)  # from strike to strike, of its strength and of how it excites each mode
+WANDER = 0.4  # of the strength of a ball's strikes, as its spin turns the defect off the track and back
+BEARING = (0.04, 0.2)  # from bearing to bearing, of a resonance and of a path
+LOADED = 0.08  # from bearing to bearing, of what each horsepower makes of a path
+HELD = 0.2  # s, how long a ball keeps its spin
+STIFFER = 0.005  # what a horsepower adds to every resonance, as a share
 BACKGROUND = 0.06  # g rms between 0 and 6 kHz
 SHAFT, HARMONICS = 0.02, 30  # g, amplitude of the shaft's first harmonic; how many there are
 
@@ -57,16 +77,15 @@ def simulate_bearing(
     import torch
 
     _check(condition, load, sampling_rate, seconds, noise, slip)
-    if isinstance(seed, torch.Generator):
-        seed = int(torch.randint(2**62, (), generator=seed))
+    seed = drawn(seed)
     random = np.random.default_rng((seed, CONDITIONS.index(condition), load, sampling_rate))
     rpm = NOMINAL_RPM[load] + random.uniform(-3, 3)
     samples = round(seconds * sampling_rate)
     signal = noise * _background(random, samples, sampling_rate) + _shaft(random, samples, sampling_rate, rpm)
     if condition != "Normal":
         times, blows = _strikes(random, condition, load, rpm, seconds, slip)
-        modes = _mounted(random, FAULTS[condition].element)
-        signal += _ringing(times, blows, modes, samples, sampling_rate)
+        excited = blows * _shares(random, len(times))
+        signal += _ringing(times, excited, _bearing(seed, condition, load), samples, sampling_rate)
     return Recording(
         signal=torch.tensor(signal, dtype=torch.float32),
         condition=condition,
@@ -77,11 +96,19 @@ def simulate_bearing(
     )
 
 
+def drawn(seed: int | Generator) -> int:
+    """The seed itself, or one drawn from a torch.Generator, which is advanced."""
+    import torch
+
+    return int(torch.randint(2**62, (), generator=seed)) if isinstance(seed, torch.Generator) else seed
+
+
 def _strikes(
     random: np.random.Generator, condition: str, load: int, rpm: float, seconds: float, slip: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The times in seconds (K,) at which the bearing is struck, from shortly before 0, and how hard in g (K,)."""
     import numpy as np
+    from scipy.signal import lfilter
 
     element, inch = FAULTS[condition]
     frequencies = defect_frequencies(rpm)
@@ -92,10 +119,13 @@ def _strikes(
     turning = {"inner_race": rpm / 60, "ball": frequencies.cage, "outer_race": 0.0}[element]  # of the defect, in Hz
     angle = 2 * np.pi * (turning * times + (random.uniform() if turning else 0.0))  # an outer one sits at the bottom
     zone = np.clip(1 - (1 - np.cos(angle)) / (2 * ZONE), 0, None) ** 1.5
-    blows = BLOW * inch / 0.007 * (1 + 0.05 * load) * (OUTSIDE + (1 - OUTSIDE) * zone)
-    blows *= np.exp(SCATTER * random.standard_normal(count))
+    blows = BLOW * (1 + 0.05 * load) * (OUTSIDE + (1 - OUTSIDE) * zone)
+    blows *= np.exp(SCATTER[0] * random.standard_normal(count))
     if element == "ball":
         blows[::2] *= 0.7  # it strikes the inner and the outer race in turn
+        kept, before = np.exp(-1 / (HELD * rate)), 5 * round(HELD * rate)  # of the spin at the next strike
+        turns = random.standard_normal(before + count)
+        blows *= np.exp(WANDER * lfilter([np.sqrt(1 - kept**2)], [1, -kept], turns)[before:])
     # Rolling without slip, the contact moves over either race and over the ball at the same speed, in inch per second.
     speed = np.pi * rpm / 60 * SKF_6205.pitch_diameter * (1 - SKF_6205.ratio**2) / 2
     times, blows = np.concatenate([times, times + inch / speed]), np.concatenate([STEP * blows, blows])
@@ -103,14 +133,29 @@ def _strikes(
     return times[within], blows[within]
 
 
-def _mounted(random: np.random.Generator, element: str) -> list[tuple[complex, float]]:
-    """The resonances of one recording, each as its pole in 1/s and how strongly it is excited."""
+def _shares(random: np.random.Generator, strikes: int) -> np.ndarray:
+    """How a strike divides itself among the modes, (modes, strikes), about 1 each: a step and its blow do so alike."""
     import numpy as np
 
-    tuned = np.exp(np.array(MOUNTING)[:, None] * random.standard_normal((2, len(MODES))))
+    steps = (strikes + 1) // 2
+    shares = np.exp(SCATTER[1] * random.standard_normal((len(MODES), steps)))
+    return np.concatenate([shares, shares[:, : strikes - steps]], axis=1)
+
+
+def _bearing(seed: int, condition: str, load: int) -> list[tuple[complex, float]]:
+    """The resonances of the bearing with this fault at a load, each as its pole in 1/s and how strongly it is excited.
+
+    A seed has one bearing for each fault, whichever the load and the sampling rate.
+    """
+    import numpy as np
+
+    random = np.random.default_rng((seed, CONDITIONS.index(condition)))
+    spread = np.array([*BEARING, LOADED])[:, None]
+    tunes, owns, changes = np.exp(spread * random.standard_normal((3, len(MODES))))
+    common = PATHS[FAULTS[condition].element]
     return [
-        (2 * np.pi * frequency * tune * complex(-damping, 1), path * strength)
-        for (frequency, damping), path, tune, strength in zip(MODES, PATHS[element], *tuned, strict=True)
+        (2 * np.pi * frequency * tune * (1 + STIFFER * load) * complex(-damping, 1), path * own * change**load)
+        for (frequency, damping), path, tune, own, change in zip(MODES, common, tunes, owns, changes, strict=True)
     ]
 
 
@@ -118,6 +163,8 @@ def _ringing(
     times: np.ndarray, blows: np.ndarray, modes: list[tuple[complex, float]], samples: int, sampling_rate: int
 ) -> np.ndarray:
     """What the strikes sound like in g through the resonances, (samples,): each a decaying sine from its time on.
+
+    `blows` in g are the same for all modes, (K,), or each mode's own, (modes, K).
 
     A strike between two samples enters at the next one, as the complex wave that it has become by then; from there a
     one-pole filter lets it ring. This is exact, however the times fall.
@@ -130,9 +177,9 @@ def _ringing(
     late = entry / sampling_rate - times
     entry, kept = entry + lead, (entry >= -lead) & (entry < samples)
     heard = np.zeros(lead + samples)
-    for pole, strength in modes:
+    for (pole, strength), blow in zip(modes, np.broadcast_to(blows, (len(modes), len(times))), strict=True):
         wave = np.zeros(lead + samples, dtype=complex)
-        np.add.at(wave, entry[kept], strength * blows[kept] * np.exp(pole * late[kept]))
+        np.add.at(wave, entry[kept], strength * blow[kept] * np.exp(pole * late[kept]))
         heard += lfilter([1], [1, -np.exp(pole / sampling_rate)], wave).imag
     return heard[lead:]
 

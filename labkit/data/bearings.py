@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.data.bearing_simulator import NOMINAL_RPM, simulate_bearing
+from labkit.data.bearing_simulator import NOMINAL_RPM, drawn, simulate_bearing
 from labkit.data.cwru_files import FILES, OPTIONAL, CwruFile, OptionalFile
 from labkit.data.fetch import DataError, cache_folder, data_folder, fetch
 from labkit.data.recordings import CONDITIONS, FAULTS, LOADS, Bearings, Recording
@@ -32,8 +32,10 @@ def load(profile: str) -> Bearings:
 def simulated_bearings(*, seconds: float = 4.0, seed: int | Generator = 0, noise: float = 1.0) -> Bearings:
     """Simulated recordings laid out as CWRU's, with its trap: faults at 12 kHz and all loads, Normal at 48 kHz.
 
-    The nine faults are there again at 48 kHz and load 0; 49 recordings in all. Arguments as in `simulate_bearing`.
+    The nine faults are there again at 48 kHz and load 0; 49 recordings in all. Arguments as in `simulate_bearing`; a
+    torch.Generator as `seed` is advanced by one draw for all of them.
     """
+    seed = drawn(seed)  # once, so that a bearing stays the same from load to load
     layout = [("Normal", load, 48_000) for load in LOADS]
     layout += [(fault, load, 12_000) for fault in FAULTS for load in LOADS]
     layout += [(fault, 0, 48_000) for fault in FAULTS]

@@ -174,13 +174,76 @@ def test_a_strike_rings_as_the_formula_says_wherever_between_two_samples_it_fall
         assert heard == pytest.approx(np.where(since >= 0, 1.4 * np.exp(pole * since.clip(0)).imag, 0), abs=1e-12)
 
 
-def test_larger_defects_strike_harder(quick) -> None:
+def test_defects_of_all_widths_strike_equally_hard() -> None:
     for part in ("IR", "B", "OR"):
-        sizes = [
-            np.mean([np.abs(bearing_simulator._strikes(np.random.default_rng(0), f"{part}{size}", 0, 1797, 1, 0)[1])])
-            for size in ("007", "014", "021")
+        widths = [
+            np.mean(np.abs(bearing_simulator._strikes(np.random.default_rng(0), f"{part}{width}", 0, 1797, 1, 0)[1]))
+            for width in ("007", "014", "021")
         ]
-        assert sizes == pytest.approx([sizes[0], 2 * sizes[0], 3 * sizes[0]], rel=0.01)
+        assert widths == pytest.approx([widths[0]] * 3, rel=0.01)
+
+
+def test_the_time_between_step_and_blow_draws_a_comb_into_the_spectrum() -> None:
+    """Whatever the resonance: beside a lone blow, step and blow are heard as |1 + STEP exp(2 pi i f apart)|."""
+    rate, apart = 48_000, 3e-4
+
+    def spectrum(times: list[float], blows: list[float]) -> np.ndarray:
+        heard = bearing_simulator._ringing(
+            np.array(times), np.array(blows), [(complex(-400, 15_000), 1.0)], 4_800, rate
+        )
+        return np.abs(np.fft.rfft(heard))
+
+    step = bearing_simulator.STEP
+    hertz = np.fft.rfftfreq(4_800, 1 / rate)
+    heard = hertz < 6_000
+    comb = np.abs(1 + step * np.exp(2j * np.pi * hertz * apart))
+    both, lone = spectrum([0.01, 0.01 + apart], [step, 1.0]), spectrum([0.01 + apart], [1.0])
+    assert both[heard] == pytest.approx((comb * lone)[heard], rel=0.05)
+    assert comb[heard].max() > 2 * comb[heard].min()
+
+
+def test_each_fault_has_a_bearing_of_its_own_which_a_load_stiffens_alike_at_all_resonances() -> None:
+    def poles(seed: int, condition: str, load: int) -> np.ndarray:
+        return np.array([pole for pole, _ in bearing_simulator._bearing(seed, condition, load)])
+
+    bearings = [poles(seed, condition, 0) for condition in FAULTS for seed in (0, 1)]
+    assert len({bearing.tobytes() for bearing in bearings}) == 18
+    for condition in FAULTS:
+        for load in range(4):
+            stiffer = 1 + bearing_simulator.STIFFER * load
+            assert poles(0, condition, load) == pytest.approx(stiffer * poles(0, condition, 0))
+
+
+def test_the_further_apart_two_loads_the_more_the_paths_of_a_bearing_differ() -> None:
+    def paths(load: int) -> np.ndarray:
+        return np.log([[path for _, path in bearing_simulator._bearing(0, fault, load)] for fault in FAULTS])
+
+    apart = [np.abs(paths(load) - paths(0)).mean() for load in range(4)]
+    assert apart == pytest.approx([0, apart[1], 2 * apart[1], 3 * apart[1]])
+    assert apart[1] > 0
+
+
+def test_no_strike_excites_the_modes_quite_like_the_last_but_a_step_does_so_like_its_blow() -> None:
+    for strikes in (10, 11):
+        shares = bearing_simulator._shares(np.random.default_rng(0), strikes)
+        steps = (strikes + 1) // 2
+        assert np.array_equal(shares[:, : strikes - steps], shares[:, steps:])
+        assert len(np.unique(shares)) == len(bearing_simulator.MODES) * steps
+
+
+def test_a_defect_on_a_ball_comes_and_goes_and_one_on_a_race_stays() -> None:
+    def unsteadiness(condition: str) -> float:
+        """How far the mean strike of three turns of the cage strays from that of others."""
+        times, blows = bearing_simulator._strikes(np.random.default_rng(0), condition, 0, 1797, 30.0, 0.01)
+        turn = np.floor(times * defect_frequencies(1797).cage / 3).astype(int) + 1
+        counts = np.bincount(turn)
+        means = (np.bincount(turn, np.abs(blows)) / counts.clip(1))[2:-2]
+        return means.std() / means.mean()
+
+    for width in ("007", "014", "021"):
+        assert unsteadiness(f"IR{width}") < 0.1
+        assert unsteadiness(f"OR{width}") < 0.1
+        assert unsteadiness(f"B{width}") > 0.2
 
 
 def test_the_background_is_as_dense_at_either_sampling_rate_and_as_strong_as_stated() -> None:
@@ -266,6 +329,14 @@ def test_a_generator_gives_the_same_recording_from_the_same_state_and_another_ne
     first = simulate_bearing("B014", seed=one)
     assert torch.equal(first.signal, simulate_bearing("B014", seed=other).signal)
     assert not torch.equal(first.signal, simulate_bearing("B014", seed=one).signal)
+
+
+def test_a_generator_gives_a_whole_set_one_seed_so_that_bearings_stay_the_same_from_load_to_load() -> None:
+    generator = torch.Generator().manual_seed(5)
+    seeds = [{each.file.split("seed ")[1] for each in simulated_bearings(seed=generator, seconds=0.1).recordings}]
+    seeds += [{each.file.split("seed ")[1] for each in simulated_bearings(seed=generator, seconds=0.1).recordings}]
+    assert [len(each) for each in seeds] == [1, 1]
+    assert seeds[0] != seeds[1]
 
 
 @pytest.mark.parametrize(
