@@ -79,7 +79,8 @@ def errata(lessons: Sequence[Lesson]) -> str:
         if slips:
             parts.append(f"## {lesson.number} · [{lesson.title}](lessons/{lesson.name}.ipynb)")
         for claim, finding in slips:
-            parts.append(f"**{claim.source[0].upper()}{claim.source[1:]}.** {claim.erratum}\n\nTested: {claim.text} {marked(finding.verdict)}")
+            source = claim.source[0].upper() + claim.source[1:]
+            parts.append(f"**{source}.** {claim.erratum}\n\nTested: {claim.text} {marked(finding.verdict)}")
     return "\n\n".join(parts)
 
 
