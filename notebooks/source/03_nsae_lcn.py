@@ -192,6 +192,8 @@ lab.record("data/shared", labkit.data.shared_samples(train, test), unit="points 
 # **Intuition.** An autoencoder learns, from short pieces of signal, a set of building blocks: the rows of its weight matrix $W$. The abstract names two faults of usual ones. Their rows are **alike**: many units see the same
 # thing. And they are **shift-variant**: let the same strike come a little later, and the code is another.
 #
+# ![Two signals with the same impact, T2 apart, and their codes: under a usual autoencoder another of eight units is active, not alike; under the LCN, averaged over overlapping segments, the eight bars are nearly the same, alike.](figures/03_nsae_lcn/two_signals.svg)
+#
 # **Mathematics.** A window of $N$ points, $x \in \mathbb R^N$, is cut into **segments** $x_j \in \mathbb R^{N_{in}}$, $j = 1, \dots, J$. An autoencoder maps a segment to a **code** $h = s(W x_j + b) \in \mathbb R^{N_1}$, with an activation $s$ such as the sigmoid, and back by
 # $\hat x_j = W^\top h + c$. So $W$ has $N_1$ rows of $N_{in}$ points, and each row is a piece of signal that its unit listens for.
 
@@ -529,6 +531,8 @@ lab.tell(
 # %% [markdown]
 # ## 5 · The local connection network
 #
+# ![The local connection network: a window of 1,200 points is cut into segments, the same W turns each into h, their mean f goes to a softmax over ten conditions; W comes from the normalized sparse autoencoder, without labels.](figures/03_nsae_lcn/network.svg)
+#
 # **Intuition.** A segment's code changes when the signal moves. But a window has many segments; what one no longer sees, its neighbour does. So apply the same $W$ to *every* segment, and **average**.
 #
 # **Mathematics.** Local layer $h_j = \max(0, W x_j)$, feature layer
@@ -655,7 +659,7 @@ lab.show(
 # There are three rivals. First, the SAE applied to whole windows, without the LCN. Second, a small convolutional network with a wide first kernel, after WDCNN (Zhang et al., 2017), once as it is and once with training windows that are shifted at random.
 # Third, no learned features at all: RMS (root mean square), kurtosis (how spiky a signal is), the shares of power in eight bands and other classical statistics in a random forest.
 #
-# Not everything is equal. The forest sees the signal before it is standardised, so it knows the **amplitude**, which the networks do not; in the simulation a larger pit strikes harder. The SAE on whole windows has a few hundred windows to learn from, the
+# Not everything is equal. The forest sees the signal before it is standardised, so it knows the **amplitude**, which the networks do not. The SAE on whole windows has a few hundred windows to learn from, the
 # others thousands of segments; it takes about as many steps. Each method has one setting and one seed, and there is no validation part: look at large differences, not at the third digit.
 
 
@@ -763,7 +767,7 @@ lab.claim(
     evidence={name: lab.metrics[f"{name}/accuracy"] for name in ("NSAE, 400 rows", "NSAE", "NSAE, whitened")}
     | {"NSAE, no overlap": lab.metrics["NSAE/accuracy, no overlap"]},
     source="review, without its figure",
-    reason="The threshold is ours. On CWRU's recordings each fault is a bearing of its own, with a sound of its own beside its rhythm; simulated faults of one part have nearly the same resonances.",
+    reason="The threshold is ours. At CWRU, and in the simulation, each fault is a bearing of its own, with a sound of its own beside its rhythm.",
 )
 lab.claim(
     "The NSAE diagnoses better than a usual sparse autoencoder in the same network, with as many rows: by more than a percentage point.",
@@ -898,7 +902,7 @@ lab.claim(
     holds=min(abroad.values()) >= 0.95,
     evidence=abroad | {f"forest, load {load}": lab.metrics[f"load 0 to {load}/forest"] for load in (1, 2, 3)},
     source="usual test of transfer",
-    reason="Another load is another speed and another recording. In the simulation each recording is mounted anew, too; at CWRU the same faulty bearing ran at all loads.",
+    reason="Another load is another speed and another recording. At CWRU, and in the simulation, the same faulty bearing ran at all loads.",
 )
 
 # %% [markdown]
