@@ -396,8 +396,8 @@ S = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # the student's
 cosines = angle_potential(T)
 print("distances:", [round(d, 4) for d in pairwise_distances(T)[[0, 0, 1], [1, 2, 2]].tolist()])
 print("cosines at the corners:", [round(cosines[c].tolist(), 4) for c in ((0, 1, 2), (1, 0, 2), (2, 0, 1))])
-print(f"RKD-D {rkd_distance_loss(S, T):.9f}   RKD-A {rkd_angle_loss(S, T):.9f}")
-print(f"your angles, the same loss: {F.smooth_l1_loss(angle_potential(S), angle_potential(T)):.9f}")
+print(f"RKD-D {rkd_distance_loss(S, T):.7f}   RKD-A {rkd_angle_loss(S, T):.7f}")
+print(f"your angles, the same loss: {F.smooth_l1_loss(angle_potential(S), angle_potential(T)):.7f}")
 
 # %% [markdown]
 # ### What the student may choose
