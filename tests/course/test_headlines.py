@@ -22,6 +22,7 @@ from labkit.course.files import write_json
 from labkit.course.headlines import BYTES, MOST, WIDTH, metrics_sum, small_png
 from labkit.course.lessons import CourseError
 from labkit.headlines import load
+from labkit.lab.figures import as_png, panels
 
 ROC = {"kind": "figure", "alt": "A curve that rises.", "headline": "roc", "data": {"mnist": "Official."}, "files": {}}
 
@@ -176,6 +177,14 @@ def test_a_picture_that_is_too_large_gets_fewer_colors_until_it_fits_and_the_sam
     assert len(small) <= BYTES
     assert len(opened(small).convert("RGB").getcolors()) < 256
     assert small_png(picture) == small
+
+
+def test_a_figure_of_three_panels_is_not_resampled() -> None:
+    figure, axes = panels(1, 3, width=4)
+    for ax in axes:
+        ax.set(xlabel="step", ylabel="loss", title="a panel")
+    drawn = as_png(figure)
+    assert Image.open(io.BytesIO(small_png(drawn))).size == Image.open(io.BytesIO(drawn)).size
 
 
 def test_what_is_transparent_becomes_white() -> None:

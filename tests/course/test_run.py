@@ -84,7 +84,7 @@ class Wreck:
 
 @pytest.fixture(scope="module")
 def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
-    """Every lesson may take ten times as long as the flood needs to begin, here and now (12 s or more)."""
+    """Every lesson may take five times as long as the flood needs to begin, here and now (12 s or more)."""
     root = tmp_path_factory.mktemp("wreck")
     course = Course(root / "course")
     good = course.add("good", "import os", WHERE, "tell(kind='metric', name='one', value=1.0, unit='')")
@@ -105,7 +105,7 @@ def wreck(tmp_path_factory: pytest.TempPathFactory) -> Wreck:
     other.start()
     try:
         pid_in(beside / flood.name)
-        limit = max(12, round(10 * (time.monotonic() - started)))
+        limit = max(12, round(5 * (time.monotonic() - started)))
         with pytest.raises(CourseError) as refused:
             run_lessons([good], out=beside)
         options = {"timeout": limit, "parameters": {"rate": 0.5}, "watch": lambda *event: seen.append(event)}
