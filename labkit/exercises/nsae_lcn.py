@@ -74,6 +74,25 @@ SEGMENT = Exercise(
 )
 
 
+_ROWS_AND_PAIRS = """
+not-normalized: W / W.norm(dim=1, keepdim=True) => W
+    The rows are not divided by their norms: these are products, and longer rows would look more alike.
+
+divided-by-all-entries: (n * (n - 1)) => n**2
+    The diagonal is left out of the sum but counted in the division: there are n * (n - 1) pairs.
+
+zero-rows-counted: W[W.norm(dim=1) > 0] => W
+    + W / W.norm(dim=1, keepdim=True) => F.normalize(W, dim=1)
+    Zero rows count as unlike all others, so dead units would pass for diversity: leave them out.
+
+zero-rows-divided-by-zero: W[W.norm(dim=1) > 0] => W
+    A zero row is divided by its norm, which gives NaN: leave zero rows out.
+
+weak-rows-left-out: > 0] => > 1e-6]
+    Rows below some small norm are left out as well: a weak row points somewhere, only zeros do not.
+"""  # mistakes of every measure that is a mean over pairs of rows
+
+
 def row_similarity(W: Tensor) -> Tensor:
     W = W[W.norm(dim=1) > 0]  # (n, N_in): rows of zeros point nowhere
     W = W / W.norm(dim=1, keepdim=True)
@@ -104,14 +123,12 @@ SIMILARITY = Exercise(
         " belong to two different rows.",
         skeleton(row_similarity, "W[W.norm(dim=1) > 0]", "W.norm(dim=1, keepdim=True)", ".abs()", "cosines.trace()"),
     ),
-    mistakes=mistakes(
+    mistakes=mistakes(row_similarity, _ROWS_AND_PAIRS)
+    + mistakes(
         row_similarity,
         """
         diagonal-counted: (cosines.sum() - cosines.trace()) / (n * (n - 1)) => cosines.mean()
             Each row is compared with itself as well, which adds ones: leave the diagonal out.
-
-        divided-by-all-entries: (n * (n - 1)) => n**2
-            The diagonal is left out of the sum but counted in the division: there are n * (n - 1) pairs.
 
         half-of-the-pairs: cosines.sum() - cosines.trace() => cosines.triu(1).sum()
             Each pair is added once, but divided by n * (n - 1), which counts it twice.
@@ -122,21 +139,8 @@ SIMILARITY = Exercise(
         squared: .abs() => .square()
             These are squared cosines: the mean is taken over absolute values.
 
-        not-normalized: W / W.norm(dim=1, keepdim=True) => W
-            The rows are not divided by their norms: these are products, and longer rows would look more alike.
-
         columns-compared: W = W[ => W = W.T; W = W[
             The columns are compared: a basis vector is a row of W.
-
-        zero-rows-counted: W[W.norm(dim=1) > 0] => W
-            + W / W.norm(dim=1, keepdim=True) => F.normalize(W, dim=1)
-            Zero rows count as unlike all others, so dead units would pass for diversity: leave them out.
-
-        zero-rows-divided-by-zero: W[W.norm(dim=1) > 0] => W
-            A zero row is divided by its norm, which gives NaN: leave zero rows out.
-
-        weak-rows-left-out: > 0] => > 1e-6]
-            Rows below some small norm are left out as well: a weak row points somewhere, only zeros do not.
         """,
     ),
     answer=row_similarity,
@@ -719,7 +723,8 @@ SHIFTED = Exercise(
             "alike.sum() - alike.trace()",
         ),
     ),
-    mistakes=mistakes(
+    mistakes=mistakes(shifted_similarity, _ROWS_AND_PAIRS)
+    + mistakes(
         shifted_similarity,
         """
         lag-0-only: padding=W.shape[1] - 1 => padding=0
@@ -740,9 +745,6 @@ SHIFTED = Exercise(
         one-row-reversed: F.conv1d(W[:, None], W[:, None] => F.conv1d(W[:, None], W[:, None].flip(-1)
             One row is turned around in time, as in a convolution: a correlation only shifts it. (F.conv1d does not
             turn its kernel around; with an FFT, take the complex conjugate of one factor.)
-
-        not-normalized: W / W.norm(dim=1, keepdim=True) => W
-            The rows are not divided by their norms: these are products, and longer rows would look more alike.
 
         divided-by-the-points: W / W.norm(dim=1, keepdim=True) => W
             + products.abs() => (products / W.shape[1]).abs()
@@ -781,21 +783,8 @@ SHIFTED = Exercise(
         diagonal-counted: (alike.sum() - alike.trace()) / (n * (n - 1)) => alike.mean()
             Each row is compared with itself as well, which adds ones: leave the diagonal out.
 
-        divided-by-all-entries: (n * (n - 1)) => n**2
-            The diagonal is left out of the sum but counted in the division: there are n * (n - 1) pairs.
-
         half-of-the-pairs: alike.sum() - alike.trace() => alike.triu(1).sum()
             Each pair is added once, but divided by n * (n - 1), which counts it twice.
-
-        zero-rows-counted: W[W.norm(dim=1) > 0] => W
-            + W / W.norm(dim=1, keepdim=True) => F.normalize(W, dim=1)
-            Zero rows count as unlike all others, so dead units would pass for diversity: leave them out.
-
-        zero-rows-divided-by-zero: W[W.norm(dim=1) > 0] => W
-            A zero row is divided by its norm, which gives NaN: leave zero rows out.
-
-        weak-rows-left-out: > 0] => > 1e-6]
-            Rows below some small norm are left out as well: a weak row points somewhere, only zeros do not.
         """,
     ),
     answer=shifted_similarity,

@@ -210,9 +210,8 @@ def replacement_atoms(residuals: Tensor, count: int) -> Tensor:
 
 
 def _unit_rows(rows: Tensor) -> Tensor:
-    """Each row of (N, n) scaled to length 1; one of zeros stays zero."""
-    lengths = rows.norm(dim=1, keepdim=True)  # (N, 1)
-    return rows / torch.where(lengths > 0, lengths, 1)
+    """Each row of (N, n) scaled to length 1, however short it is; one of zeros stays zero."""
+    return nn.functional.normalize(rows, dim=1, eps=torch.finfo(rows.dtype).tiny)
 
 
 def ridge(features: Tensor, targets: Tensor, weight_decay: float) -> Tensor:
@@ -244,17 +243,6 @@ def effective_dimension(activations: Tensor, threshold: float = 1e-3) -> Tensor:
 def dead_units(activations: Tensor, threshold: float = 1e-3) -> Tensor:
     """Which units are active for none of the examples, (B, m) -> (m,) of bool."""
     return (activations.abs() <= threshold).all(0)
-
-
-def participation_ratio(activations: Tensor) -> Tensor:
-    """(sum_j |h_j|)^2 / sum_j h_j^2 of each example, (B, m) -> (B,): an effective dimension without a threshold.
-
-    k equal activations and m - k zeros give k; a dead layer gives 0. (Treves and Rolls, 1991, times m.)
-    """
-    # Divided by the largest, the squares neither underflow nor overflow: they add up to 1 at least, or to 0.
-    largest = activations.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(activations.dtype).tiny)
-    scaled = activations.abs() / largest
-    return scaled.sum(-1).square() / scaled.square().sum(-1).clamp(min=1)
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@
 # %% [markdown]
 # New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
 #
-# `profile` chooses the scale: `quick` (4,000 digits of 14 x 14 pixels), `full` (all of MNIST, 28 x 28), `paper` (photographs as Olshausen and Field cut them, long training).
+# `profile` chooses the scale: `quick` (4,000 digits of 14 x 14 pixels), `full` (all of MNIST, 28 x 28), `paper` (larger patches of photographs, long training).
 
 # %% tags=["parameters"]
 profile = "quick"  # "quick", "full" or "paper"
@@ -256,7 +256,7 @@ def train(name, model, images, penalty=None, unit_norm=False, optimizer=None, af
 @torch.no_grad()
 def silent(model, images):
     """Which units are active for none of the images, (m,) of bool."""
-    return ~torch.stack([(model.encode(part) > 1e-3).any(0) for part in images.split(5000)]).any(0)
+    return torch.stack([paper.dead_units(model.encode(part)) for part in images.split(5000)]).all(0)
 
 
 @torch.no_grad()
@@ -843,9 +843,9 @@ def refitted_error(model, h, some=200):
     """The error when each of some digits gets the best activations for the units that are active in its code h."""
     errors = []
     for x, code in zip(x_test[:some] - model.decoder.bias, h[:some], strict=True):
-        atoms = model.decoder.weight[:, code > 1e-3]  # (n, active)
-        fitted = torch.linalg.lstsq(atoms.cpu(), x[:, None].cpu(), driver="gelsd").solution if atoms.numel() else 0
-        errors.append(squared_error(atoms.cpu() @ fitted[:, 0] if atoms.numel() else 0 * x.cpu(), x.cpu()))
+        x, atoms = x.cpu(), model.decoder.weight[:, code > 1e-3].cpu()  # (n,) and (n, active)
+        fitted = torch.linalg.lstsq(atoms, x[:, None], driver="gelsd").solution  # (active, 1)
+        errors.append(squared_error(atoms @ fitted[:, 0], x))
     return torch.stack(errors).mean().item()
 
 
@@ -1135,7 +1135,7 @@ lab.claim("misprint-notes")
 
 # %% [markdown]
 # Here the misprint bites, and where nobody would look.
-# All trainings first push every unit to $\rho$ for every patch, a plateau on which nothing is learned yet, and must leave it by small steps.
+# Where a training stops early, its error is still that of the average patch: the penalty has done its work, the reconstruction has not begun, and what a step gains is small.
 # L-BFGS, unlike SGD and Adam, also looks at the **value**: its line search, and its rule for stopping, ask whether the cost has fallen.
 # As printed, 25 units add $3 \cdot 25 \cdot 0.99 = 74$ to a cost below one, and float32 cannot tell 74.25 from 74.25 less a millionth.
 # Subtract the constant, which changes no slope, and the training goes on.
