@@ -97,6 +97,7 @@ __all__ = [
 
 LOADERS: dict[str, Callable[[str], Dataset | Table | Photographs | Bearings | ImageFolders]] = {
     "bearings": bearings.load,
+    "bearings_fan_end": bearings.load_fan_end,
     "cars196": image_folders.load_cars,
     "cifar10": cifar.load,
     "cub200": image_folders.load_cub,
@@ -119,7 +120,8 @@ def load(name: str, *, profile: str = "quick") -> Dataset | Table | Photographs 
     "mnist", "faces" and, not at "quick", "cifar10", "fashion_mnist", "smallnorb" and "svhn" are a `Dataset` of images;
     "omniglot" (not at "quick") is an `Omniglot`, a `Dataset` that knows alphabets; "cub200" and "cars196" (at "paper"
     only) are `ImageFolders`; "letter", "pendigits" and "shuttle" (not at "quick") are a `Table` of features; "photos"
-    is `Photographs`; "bearings" is a `Bearings` of recordings, at "quick" simulated ones.
+    is `Photographs`; "bearings" is a `Bearings` of recordings, at "quick" simulated ones, "bearings_fan_end" the same
+    from the sensor at the other end of the motor.
 
     Raises ValueError for an unknown name or profile, and DataError, in one sentence, when a file cannot be had or is
     not what it should be.

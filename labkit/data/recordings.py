@@ -33,6 +33,9 @@ CONDITIONS = ("Normal", *FAULTS)
 LOADS = (0, 1, 2, 3)
 """The motor loads in horsepower."""
 
+SENSORS = {"drive end": "DE_time", "fan end": "FE_time"}
+"""The two ends of the motor where acceleration was taken, and how CWRU's names of their signals end."""
+
 TEN_CLASSES = ("popular", "decimated", "48k")
 
 
@@ -48,6 +51,7 @@ class Recording:
     file: str  # where it comes from; two recordings with the same are one measurement
     note: str = ""  # what was done to it since
     reach: int = 0  # samples on either side of its own place that one sample was computed from
+    sensor: str = "drive end"  # or "fan end", at the other end of the motor: the same bearing from farther away
 
     def __len__(self) -> int:
         return len(self.signal)

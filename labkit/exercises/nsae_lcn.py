@@ -438,8 +438,6 @@ LOCAL = Exercise(
     importance=3,
 )
 
-EXERCISES = (SEGMENT, SIMILARITY, PENALTY, COST, ORTHONORMALIZE, LOCAL)
-
 
 def lcn_features(signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride: int | None = None) -> Tensor:
     """A raw signal (..., N) and W (N_1, N_in) -> its features, (..., N_1); segments are N_in long.
@@ -793,4 +791,5 @@ SHIFTED = Exercise(
     differentiable=False,  # a measure, taken after training
 )
 
-MORE = (FEATURES, STEP, SHIFTED)
+# As in the notebook: the core, then what follows it.
+EXERCISES = (SEGMENT, SIMILARITY, SHIFTED, PENALTY, COST, LOCAL, ORTHONORMALIZE, FEATURES, STEP)

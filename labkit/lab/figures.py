@@ -162,6 +162,27 @@ def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]]
         ax.legend(frameon=False)
 
 
+def number_table(ax: plt.Axes, rows: Sequence[str], columns: Sequence[str], values: Any, *, low: float = 0.0) -> None:
+    """A table of numbers (rows, columns) in [0, 1] on grey: the darker the larger, white at `low` and below.
+
+    The largest of each row stands in bold, with all that round to the same two digits; a number that is nan is left
+    empty.
+    """
+    values = np.asarray(values, dtype=float)
+    ax.imshow(values, vmin=low, vmax=1, aspect="auto", cmap="gray_r", alpha=0.75)
+    best = np.nanmax(np.round(values, 2), axis=1)
+    for (i, j), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            dark = (value - low) / (1 - low) > 0.6
+            weight = "bold" if round(value, 2) == best[i] else "normal"
+            look = {"ha": "center", "va": "center", "fontsize": 11, "weight": weight}
+            ax.text(j, i, f"{value:.2f}", color="white" if dark else "black", **look)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.spines[:].set_visible(False)
+
+
 def _images(images: Any) -> np.ndarray:
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images, dtype=float)
     if array.ndim == 4 and array.shape[1] == 3:

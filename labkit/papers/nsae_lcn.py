@@ -470,7 +470,8 @@ def _require_finite(tensor: Tensor, name: str) -> None:
         raise ValueError(f"{name} must hold floating-point numbers, got {tensor.dtype}: convert with .float()")
     if tensor.dim() == 0 or tensor.numel() == 0:
         raise ValueError(f"{name} of shape {_shape(tensor)} is empty or a single number: give it values along an axis")
-    if not tensor.isfinite().all():
+    # A sum is quick, and finite only where all values are; that of large ones may overflow, so ask those one by one.
+    if not (tensor.sum().isfinite() or tensor.isfinite().all()):
         raise ValueError(f"{name} holds NaN or infinite values: clean the data, or lower the learning rate")
 
 

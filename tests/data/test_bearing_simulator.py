@@ -258,6 +258,41 @@ def test_the_background_is_as_dense_at_either_sampling_rate_and_as_strong_as_sta
     assert math.sqrt(power(48_000, 0, 6_000)) == pytest.approx(bearing_simulator.BACKGROUND, rel=0.02)
 
 
+def test_the_recorder_passes_what_is_well_below_half_its_rate_and_nothing_near_it() -> None:
+    def gain(hertz: float, rate: int) -> float:
+        wave = np.sin(2 * np.pi * hertz / rate * np.arange(rate))
+        return bearing_simulator._recorded(wave)[rate // 2 :].std() / wave.std()
+
+    for rate in (12_000, 48_000):
+        for share in (0.01, 0.2, 0.4, 0.43):
+            assert gain(share * rate, rate) == pytest.approx(1, abs=0.03)
+        for share in (0.46, 0.47, 0.49):
+            assert gain(share * rate, rate) < 0.011
+
+
+def test_the_far_sensor_hears_the_same_strikes_weaker_and_duller_in_noise_of_its_own() -> None:
+    near, far = (simulate_bearing("OR007", noise=0, sensor=sensor).signal for sensor in ("drive end", "fan end"))
+    assert far.std() < 0.7 * near.std()
+    bands = [torch.fft.rfft(signal).abs().square()[4_000:22_000].tensor_split(2) for signal in (near, far)]
+    duller = [float(high.sum() / low.sum()) for low, high in bands]  # power above 3.25 kHz over that below
+    assert duller[1] < 0.7 * duller[0]
+    envelopes = [signal.abs().unfold(0, 12, 12).mean(1) for signal in (near, far)]
+    assert float(torch.corrcoef(torch.stack(envelopes))[0, 1]) > 0.8, "they strike at the same times"
+    ends = [{"sensor": sensor, "sampling_rate": 48_000} for sensor in ("drive end", "fan end")]
+    hisses, quiet = ([simulate_bearing("Normal", noise=noise, **end).signal for end in ends] for noise in (1, 0))
+    assert torch.equal(*quiet), "the shaft is heard at both ends"
+    noise = torch.stack([hiss - shaft for hiss, shaft in zip(hisses, quiet, strict=True)])
+    assert abs(float(torch.corrcoef(noise)[0, 1])) < 0.02
+
+
+def test_the_set_of_the_far_sensor_is_the_same_recordings_heard_elsewhere(quick) -> None:
+    far = labkit.data.load("bearings_fan_end")
+    assert [each.file for each in far.recordings] == [each.file for each in quick.recordings]
+    assert [each.rpm for each in far.recordings] == [each.rpm for each in quick.recordings]
+    assert {each.sensor for each in far.recordings} == {"fan end"}
+    assert {each.sensor for each in quick.recordings} == {"drive end"}
+
+
 def test_normal_shows_its_shaft_where_it_belongs_only_after_decimation(quick) -> None:
     def strongest(recording: Recording) -> float:
         spectrum = torch.fft.rfft(recording.signal * torch.hann_window(len(recording))).abs()
@@ -344,6 +379,7 @@ def test_a_generator_gives_a_whole_set_one_seed_so_that_bearings_stay_the_same_f
     [
         ({"condition": "IR008"}, "unknown condition 'IR008': choose one of Normal, IR007"),
         ({"load": 4}, "unknown load 4"),
+        ({"sensor": "base"}, "unknown sensor 'base': choose one of drive end, fan end"),
         ({"sampling_rate": 8_000}, "too low for the resonances"),
         ({"seconds": 0}, "out of range"),
         ({"seconds": math.nan}, "out of range"),

@@ -67,6 +67,16 @@ def test_a_recording_has_the_drive_end_signal_and_the_files_own_rpm(tmp_path) ->
     assert (recording.file, recording.note) == ("CWRU 105.mat", "")
 
 
+def test_the_sensor_at_the_fan_end_is_read_from_the_same_file(tmp_path) -> None:
+    path = mat(tmp_path / "105.mat", X105_FE_time=-SIGNAL, X105_DE_time=SIGNAL, X105RPM=1771)
+    recording = bearings.read_recording(path, 105, "IR007", 1, 12_000, "fan end")
+    assert torch.equal(recording.signal, torch.tensor(-SIGNAL, dtype=torch.float32))
+    assert (recording.sensor, recording.file, recording.rpm) == ("fan end", "CWRU 105.mat", 1771)
+    only_near = mat(tmp_path / "106.mat", X106_DE_time=SIGNAL, X106RPM=1771)
+    said = refusal(bearings.read_recording, only_near, 106, "IR007", 1, 12_000, "fan end")
+    assert "has no fan-end signal X106_FE_time (X106_DE_time, X106RPM)" in said
+
+
 def test_a_variable_is_found_by_its_ending_where_it_has_the_number_of_another_file(tmp_path) -> None:
     recording = read(mat(tmp_path / "174.mat", X173_DE_time=SIGNAL, X173_FE_time=-SIGNAL, X173RPM=1796), 174)
     assert recording.signal[0] == np.float32(SIGNAL[0])
@@ -214,6 +224,16 @@ def test_full_is_36_faults_at_12_khz_and_ten_conditions_at_48_khz(real) -> None:
     seconds = {each.file: len(each) / each.sampling_rate for each in real.recordings}
     assert min(seconds, key=seconds.get) == "CWRU 174.mat"
     assert sorted(seconds.values())[1] > 5
+
+
+@needs_real_files
+def test_full_has_both_sensors_of_every_recording(real) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_DATA", str(REAL))
+        far = labkit.data.load("bearings_fan_end", profile="full")
+    assert [(each.file, len(each)) for each in far.recordings] == [(each.file, len(each)) for each in real.recordings]
+    assert "Fan-end acceleration" in far.source
+    assert not any(torch.equal(a.signal, b.signal) for a, b in zip(far.recordings, real.recordings, strict=True))
 
 
 def stands_out(recording: labkit.data.Recording) -> str:

@@ -84,8 +84,8 @@ def test_importing_the_package_imports_neither_torch_nor_numpy_nor_a_download_to
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     known = (
-        "bearings, cars196, cifar10, cub200, faces, fashion_mnist, letter, mnist, omniglot, pendigits, photos, "
-        "shuttle, smallnorb, svhn"
+        "bearings, bearings_fan_end, cars196, cifar10, cub200, faces, fashion_mnist, letter, mnist, omniglot, "
+        "pendigits, photos, shuttle, smallnorb, svhn"
     )
     with pytest.raises(ValueError, match=rf"unknown data set 'mnits': choose one of {known}\."):
         labkit.data.load("mnits")

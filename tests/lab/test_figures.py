@@ -22,6 +22,7 @@ from labkit.lab.figures import (
     beside,
     ellipse,
     image_rows,
+    number_table,
     panels,
     scatter_classes,
     tiled,
@@ -109,6 +110,15 @@ def test_lines_differ_in_colour_and_in_dashes() -> None:
     assert len({line.get_linestyle() for line in lines[:4]}) == 4
     assert lines[4]._unscaled_dash_pattern[1] is not None
     assert lines[4].is_dashed()
+
+
+def test_a_table_of_numbers_has_its_largest_of_each_row_in_bold_and_is_legible_on_its_grey() -> None:
+    _, ax = panels()
+    number_table(ax, ["one", "two"], ["a", "b", "c"], [[0.114, 0.5, 0.499], [0.996, 0.998, np.nan]])
+    assert {text.get_text(): text.get_weight() for text in ax.texts[:3]} == {"0.11": "normal", "0.50": "bold"}
+    assert [(text.get_text(), text.get_weight()) for text in ax.texts[3:]] == [("1.00", "bold"), ("1.00", "bold")]
+    assert [text.get_color() for text in ax.texts] == ["black"] * 3 + ["white"] * 2
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
 
 
 # ---- images ---------------------------------------------------------------------------------------------------------

@@ -755,6 +755,13 @@ def test_a_silent_signal_and_dead_or_equal_rows_give_finite_features_costs_and_g
 NAN = torch.tensor([[1.0, math.nan], [0.0, 1.0]])
 
 
+def test_values_whose_sum_is_too_large_are_finite_and_infinite_ones_that_cancel_are_not() -> None:
+    large = torch.full((4,), 3e38)
+    assert torch.equal(segment(large, 2), large.reshape(2, 2))
+    with pytest.raises(ValueError, match="holds NaN or infinite values"):
+        segment(torch.tensor([torch.inf, -torch.inf, 0.0, 0.0]), 2)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
