@@ -12,7 +12,7 @@ raises all resonances a little, and shifts weight between the paths, the further
 
 What is not: the resonances, paths, amplitudes, the noise and what a load does to them are invented, near in size to
 CWRU's but fitted to no machine, and chosen so that methods rank about as they do there (not for a fault size or a
-sensor that training had not: here the envelope and classical statistics do far better, there they do not); a bearing's
+sensor that training had not: here the envelope and, for a size, classical statistics do far better); a bearing's
 resonances and paths are drawn, not computed, so that faults differ by more than their physics, which nobody can tell
 apart here or there; a wider defect strikes no harder (CWRU's often do not either, but some do by far); real ball faults
 and some outer-race faults show no clear defect frequency, here all do; there is no second bearing, motor, or sensor
@@ -45,7 +45,12 @@ PATHS = {  # how strongly each mode is excited
 }
 BLOW = 1.2  # g, whatever the width of the defect
 STEP = -0.4  # of the blow: the ball is unloaded as it drops in
-TO_FAN_END = (0.9, 0.15, 0.4, 0.05)  # what is left of each mode at the other end of the motor, less of the higher ones
+TO_FAN_END = (
+    0.9,
+    0.15,
+    0.4,
+    0.05,
+)  # what is left of each mode at the other end of the motor: the housing passes them unevenly
 ZONE = 0.45  # Stribeck's load distribution factor: below 0.5, less than half of the ring carries
 OUTSIDE = 0.1  # of the full load, left outside of the zone
 # Next, standard deviations of logarithms:

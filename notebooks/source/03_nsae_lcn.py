@@ -273,9 +273,14 @@ def rebuild_and_rest(model, x):
 
 
 # %%
-def train(name, model, segments, cost):
-    """Train an autoencoder on cost(model, x); all that are compared have the same start and the same batches."""
+def train(name, model, segments, cost, put_back=None):
+    """Train an autoencoder on cost(model, x); all that are compared have the same start and the same batches.
+
+    With `put_back`, W becomes put_back(W) after each step.
+    """
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    if put_back is not None:
+        optimizer.register_step_post_hook(lambda *_: model.W.data.copy_(put_back(model.W.data)))
     settings = {
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -1337,17 +1342,8 @@ def lost(model):
 
 
 for name, put_back in {"projection": orthonormalize, "unit rows": paper.normalize_rows}.items():
-    model = Autoencoder(activation=torch.relu, bias=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    optimizer.register_step_post_hook(lambda *_, W=model.W, put_back=put_back: W.data.copy_(put_back(W.data)))
-    settings = {
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
-        "generator": lab.generator("batches"),
-        "label": name,
-    }
-    fit(model, lambda model, x, generator: l1(model, x), segments, optimizer=optimizer, **settings)
-    models[name] = model
+    models[name] = train(name, Autoencoder(activation=torch.relu, bias=False), segments, l1, put_back)
+
 # %%
 for name in ("SAE", "+ no bias", "NSAE", "projection", "unit rows"):
     lab.record(f"{name}/lost", lost(models[name]), unit="share of the energy")
