@@ -41,10 +41,14 @@ def panels(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float
         return plt.subplots(rows, columns, figsize=(width * columns, height * rows), **options)
 
 
-def as_png(figure: plt.Figure) -> bytes:
-    """The figure as a PNG file, and the figure closed; the same figure gives the same bytes."""
+def as_png(figure: plt.Figure, *, crop: bool = True) -> bytes:
+    """The figure as a PNG file, and the figure closed; the same figure gives the same bytes.
+
+    `crop` follows what sticks out or leaves room at the edges, for which the figure is drawn twice.
+    """
     buffer, smaller = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})  # no version in it
+    box = "tight" if crop else None
+    figure.savefig(buffer, format="png", dpi=90, bbox_inches=box, metadata={"Software": None})  # no version in it
     plt.close(figure)
     red, green, blue, _ = Image.open(buffer).split()  # opaque: the fourth channel says nothing
     grey = red.tobytes() == green.tobytes() == blue.tobytes()

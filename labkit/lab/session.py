@@ -197,7 +197,7 @@ class Lab:
         said = words.in_words(claim, found, self.profile, here)
         display({"text/markdown": said, "text/plain": said}, raw=True)
         figure, alt = strip(claim, found, self.profile, here)
-        png = base64.b64encode(as_png(figure)).decode()
+        png = base64.b64encode(as_png(figure, crop=False)).decode()
         display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 
     def _stored_runs(self) -> dict[str, list[dict[str, float]]]:

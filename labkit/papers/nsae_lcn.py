@@ -263,8 +263,8 @@ def local_features(signal: Tensor, W: Tensor, stride: int | None = None) -> Tens
     (Paper: local layer and feature layer.)
     """
     _require_matrix(W, "W")
-    h = torch.relu(segment(signal, W.shape[1], stride) @ W.T)  # (..., J, N_1)
-    return h.mean(-2)
+    h = segment(signal, W.shape[1], stride) @ W.T  # (..., J, N_1), large: a second one would cost more than the product
+    return h.relu_().mean(-2)
 
 
 def convolution_features(signal: Tensor, W: Tensor, stride: int | None = None) -> Tensor:
@@ -293,7 +293,7 @@ def lcn_features(signal: Tensor, W: Tensor, mean: Tensor, matrix: Tensor, stride
     if mean.shape != (width,) or matrix.shape != (width, width):
         raise ValueError(f"a whitening of shapes {_shape(mean)} and {_shape(matrix)} does not fit W {_shape(W)}")
     segments = segment(standardize(signal), width, stride)  # (..., J, N_in)
-    return torch.relu(Whitening(mean, matrix)(segments) @ W.T).mean(-2)
+    return (Whitening(mean, matrix)(segments) @ W.T).relu_().mean(-2)
 
 
 def lcn_step(features: Tensor, labels: Tensor, V: Tensor, c: Tensor, lr: float) -> tuple[Tensor, Tensor]:
