@@ -52,8 +52,16 @@ def table(claims: Iterable[tuple[Claim, Mapping[str, Finding]]]) -> str:
     profiles = [name for name in claims[0][1] if any(found[name].verdict != UNKNOWN for _, found in claims)]
     rows = [["claim", "source", *(f"`{name}`" for name in profiles)]]
     rows.append(["---"] * len(rows[0]))
-    rows += [[claim.text, claim.source, *(marked(found[name].verdict) for name in profiles)] for claim, found in claims]
+    rows += [
+        [claim.text, claim.source, *(_in_one_line(marked(found[name].verdict)) for name in profiles)]
+        for claim, found in claims
+    ]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _in_one_line(mark: str) -> str:
+    """The sign and the first word behind it not to be parted."""
+    return mark.replace(" ", "\N{NO-BREAK SPACE}", 1)
 
 
 def judged_in_words(criterion: Criterion, judged: Judged) -> str:

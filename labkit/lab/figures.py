@@ -177,7 +177,7 @@ def number_table(ax: plt.Axes, rows: Sequence[str], columns: Sequence[str], valu
     best = np.nanmax(np.round(values, 2), axis=1)
     for (i, j), value in np.ndenumerate(values):
         if not np.isnan(value):
-            dark = (value - low) / (1 - low) > 0.6
+            dark = (value - low) / (1 - low) > 0.72  # from there on white has the higher contrast
             weight = "bold" if round(value, 2) == best[i] else "normal"
             look = {"ha": "center", "va": "center", "fontsize": 11, "weight": weight}
             ax.text(j, i, f"{value:.2f}", color="white" if dark else "black", **look)

@@ -138,7 +138,9 @@ class Lab:
         number = _finite(name, value)
         self.metrics[name] = number
         self._display(
-            "metric", {"name": name, "value": number, "unit": unit}, text=f"{name} = {number:.4g} {unit}".rstrip()
+            "metric",
+            {"name": name, "value": number, "unit": unit},
+            text=f"{name} = {_readable(number)} {unit}".rstrip(),
         )
 
     def record_all(self, values: Mapping[str, float], unit: str = "") -> None:
@@ -479,6 +481,11 @@ def _finite(name: str, value: float) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}: a recorded value must be finite; look at the cell that computed it")
     return number
+
+
+def _readable(number: float) -> str:
+    """Four digits, but of a count, say 161,800, all."""
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e9 and number.is_integer() else f"{number:.4g}"
 
 
 def _device(profile: str) -> torch.device:

@@ -19,7 +19,7 @@ def strip(claim: Claim, findings: Mapping[str, Finding], profile: str, here: flo
 
     measured = {name: finding.own for name, finding in findings.items() if finding.verdict != UNKNOWN}
     rows = [*measured] if profile in measured else [*measured, profile]
-    figure, ax = panels(width=6.0, height=0.7 + 0.28 * len(rows))
+    figure, ax = panels(width=6.0, height=0.85 + 0.28 * len(rows))
     ax.axvline(claim.criterion.margin, color="black", linewidth=1)
     for row, name in enumerate(rows):
         if name in measured:
@@ -34,5 +34,6 @@ def strip(claim: Claim, findings: Mapping[str, Finding], profile: str, here: flo
     ax.locator_params(axis="x", nbins=6)
     ax.tick_params(labelsize=10)
     ax.margins(x=0.08)
+    figure.get_layout_engine().set(rect=(0, 0.12, 1, 0.88))  # below it the next claim begins
     told = [f"{name}: {judged_in_words(claim.criterion, judged)}" for name, judged in measured.items()]
     return figure, f"Dots, one a seed, on a line a profile. {'; '.join([*told, f'this run {with_unit(here, unit)}'])}."

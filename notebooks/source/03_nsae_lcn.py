@@ -461,7 +461,9 @@ orthonormality_penalty = lab.check(orthonormality_penalty)
 # %% [markdown]
 # The whole cost, with the decoder tied to the encoder (our choice), on a batch of $M$ segments:
 #
-# $$ C(W) = \frac1M \sum_{m=1}^{M} \Big( \tfrac12 \lVert W^\top h_m - x_m \rVert^2 + \lambda \lVert h_m \rVert_1 \Big) + \mu \lVert W W^\top - I \rVert_F^2, \qquad h_m = \max(0, W x_m). $$
+# $$ h_m = \max(0, W x_m), $$
+#
+# $$ C(W) = \frac1M \sum_{m=1}^{M} \Big( \tfrac12 \lVert W^\top h_m - x_m \rVert^2 + \lambda \lVert h_m \rVert_1 \Big) + \mu \lVert W W^\top - I \rVert_F^2. $$
 #
 # ### Exercise 5 · The cost of the NSAE
 #

@@ -822,6 +822,10 @@ lab.claim(
 #
 # **Intuition.** So far a unit could only choose among images that we had. Now let it make its own. Start from noise, ask how each pixel should change so that the unit fires more, change it a little that way, repeat. It is training with the roles exchanged: the weights stay, the image learns.
 #
+# ![A loop: a noise image enters a network whose weights stay; one unit's gradient comes back, a step adds it to the image, a regularizer cleans the image, and it starts again; dashed: jitter in front, 1/f² on the gradient's way back.](figures/04_cnn_visualization/ascent.svg)
+#
+# (The two dashed boxes are newer than the paper: see *Going further*.)
+#
 # **Mathematics.** For the activation $a_i(x)$ of unit $i$, hidden or output (or the sum over a group of units), the review's equation (7.1) is $\hat x = \arg\max_x a_i(x)$, and gradient ascent (7.2) goes $x \leftarrow x + \eta\, \partial a_i / \partial x$. Yosinski et al. add a regularizer $r_\theta$ that pulls the image back to what photographs are like (7.5):
 #
 # $$ x \leftarrow r_\theta\!\left(x + \eta\, \frac{\partial a_i}{\partial x}\right). $$
@@ -1161,6 +1165,8 @@ lab.claim(
 # ## 5 · From a unit back to the pixels
 #
 # **Intuition.** Take a real image instead, and one activation in it. Which pixels made it large? Send a signal back through the network, from that unit to the image. At a convolution it goes back by the same weights. The question is what a ReLU and a max pooling do with a signal that comes from above.
+#
+# ![Left, a convnet upwards, from an image to one activation; right, a deconvnet back down to a picture in pixel space: unpooling at the switches that a dashed line brings, the ReLU's own rule, and a transposed convolution with the same filters.](figures/04_cnn_visualization/deconvnet.svg)
 #
 # **Max pooling.** Going forward, note where each maximum was: the **switches**. Going back, put each value there and 0 elsewhere.
 #
@@ -1657,9 +1663,10 @@ lab.progress()
 # ### Going further
 #
 # - **Core.** Train the digit network with turns of up to 180 degrees (`angles` in `digit_scenes`). Which curve of section 2 changes, and what does it cost in accuracy?
-# - **Core.** Put your own regularizer into the loop: shift the image by a random pixel before each step. What does it do to fine detail?
+# - **Core.** Put `Jitter` or `FrequencyPreconditioner` of `labkit.papers.feature_visualization` (after Olah et al., 2017) in front of the network, as the diagram of section 4 shows. What do they do to fine detail?
+# - **Core.** `labkit.papers.cnn_occlusion` covers a part of the image and asks what the network says then. Do gradient, deconvnet and guided backpropagation point to the cells that count most?
 # - **Stretch.** Pass your own network to `FeatureMaps`, `top_activations` and `Deconvnet`. Which of its layers has the most selective units?
-# - **Stretch.** Maximize a *sum* of two units, or a random direction. Are its nine best images as alike as a unit's?
+# - **Stretch.** Maximize a *sum* of two units, or a random direction (`Readout` of `labkit.papers.feature_visualization`). Are its nine best images as alike as a unit's?
 # - **Bonus.** Shuffle the layers one by one from the last to the first, as Adebayo et al. do. Where does each picture begin to change?
 #
 # ### References
@@ -1669,5 +1676,6 @@ lab.progress()
 # - J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller: *Striving for Simplicity: The All Convolutional Net*, ICLR Workshop 2015, arXiv:1412.6806.
 # - A. Nguyen, J. Yosinski, J. Clune: *Deep Neural Networks are Easily Fooled*, CVPR 2015, arXiv:1412.1897.
 # - J. Adebayo, J. Gilmer, M. Muelly, I. Goodfellow, M. Hardt, B. Kim: *Sanity Checks for Saliency Maps*, NeurIPS 2018, arXiv:1810.03292.
+# - C. Olah, A. Mordvintsev, L. Schubert: *Feature Visualization*, Distill 2017, doi:10.23915/distill.00007.
 # - A. S. Morcos, D. G. T. Barrett, N. C. Rabinowitz, M. Botvinick: *On the importance of single directions for generalization*, ICLR 2018, arXiv:1803.06959.
 # - F. N. Iandola, S. Han, M. W. Moskewicz, K. Ashraf, W. J. Dally, K. Keutzer: *SqueezeNet*, arXiv:1602.07360, 2016.

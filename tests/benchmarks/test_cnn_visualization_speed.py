@@ -170,3 +170,13 @@ def test_nine_activations_in_nine_passes(benchmark, capsys, deconvnet, photos) -
     pictures = timed(benchmark, "nine activations in nine passes", nine_passes)
     assert_alike(pictures, deconvnet(photos, "features.7", range(9)))
     compare(benchmark, capsys, "nine activations in nine passes", "nine activations in one pass")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nine_activations_by_captum(benchmark, capsys, deconvnet, photos) -> None:
+    """One unit in nine images, which is the most that it does in one pass; its poolings are those of a gradient."""
+    captum = pytest.importorskip("captum.attr")
+    by_captum = captum.NeuronDeconvolution(deconvnet.model, deconvnet.model.features[7])
+    pictures = timed(benchmark, "nine activations by captum", by_captum.attribute, photos, (0, 6, 6))
+    assert pictures.shape == photos.shape
+    compare(benchmark, capsys, "nine activations by captum", "nine activations in one pass")

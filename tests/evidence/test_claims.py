@@ -191,5 +191,6 @@ def test_the_table_is_short_and_leaves_out_profiles_that_were_not_measured(folde
     assert words.table([(claim, findings(claim, at_profiles(measured)))]).splitlines() == [
         "| claim | source | `quick` |",
         "| --- | --- | --- |",
-        "| A DAE repairs masked digits better than an AE. | Vincent et al. (2008), section 4 | ✔ holds |",
+        "| A DAE repairs masked digits better than an AE. | Vincent et al. (2008), section 4 | "
+        "✔\N{NO-BREAK SPACE}holds |",
     ]

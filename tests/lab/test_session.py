@@ -231,6 +231,14 @@ def test_training_is_checkpointed_in_the_output_folder_and_only_for_the_profile_
 # ---- records --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("count", "text"), [(161_800, "161,800"), (9_999, "9999"), (1e12, "1e+12"), (12_345.6, "1.235e+04")]
+)
+def test_of_a_count_all_digits_are_shown(lab, shown, count: float, text: str) -> None:
+    lab.record("shared", count)
+    assert shown[0].data["text/plain"] == f"shared = {text}"
+
+
 @pytest.mark.parametrize("value", [2.5, np.float32(2.5), torch.tensor(2.5)])
 def test_a_metric_is_shown_as_text_beside_its_record(lab, shown, value: Any) -> None:
     lab.record("vae/kl", value, unit="nats")
@@ -411,7 +419,10 @@ def test_a_claim_that_is_not_declared_or_not_measured_is_named(lab, shown, decla
 
 def test_the_table_of_a_lesson_that_declares_its_claims_is_that_of_the_seeds(lab, shown, declared) -> None:
     lab.claims_table()
-    assert shown[-1].data["text/markdown"].splitlines()[-1] == "| The VAE is more compact. | review, (a) | ✔ holds |"
+    assert (
+        shown[-1].data["text/markdown"].splitlines()[-1]
+        == "| The VAE is more compact. | review, (a) | ✔\N{NO-BREAK SPACE}holds |"
+    )
 
 
 def test_a_damaged_baseline_is_said_once_above_the_table(lab, shown, declared, baselines: Path) -> None:
@@ -421,7 +432,7 @@ def test_a_damaged_baseline_is_said_once_above_the_table(lab, shown, declared, b
     lab.claims_table()
     said, table = shown
     assert "full.json cannot be read" in said.data["text/plain"]
-    assert table.data["text/markdown"].count("✔ holds") == 2
+    assert table.data["text/markdown"].count("✔\N{NO-BREAK SPACE}holds") == 2
 
 
 def test_a_damaged_baseline_is_said_and_the_lab_goes_on(lab, shown, declared, baselines: Path) -> None:
