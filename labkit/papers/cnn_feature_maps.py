@@ -68,7 +68,7 @@ def run(model: nn.Module, layers: Sequence[str], images: Tensor, *, stop: bool =
 
         return hook
 
-    with _undisturbed(model), contextlib.ExitStack() as stack:
+    with undisturbed(model), contextlib.ExitStack() as stack:
         for layer in dict.fromkeys(layers):
             stack.callback(_module(model, layer).register_forward_hook(keep(layer)).remove)
         try:
@@ -113,8 +113,11 @@ def tensors_in(values: object) -> list[Tensor]:
 
 
 @contextlib.contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients of weights, put back afterwards as they were."""
+def undisturbed(model: object) -> Iterator[None]:
+    """Evaluation mode and no gradients of weights, put back afterwards as they were; of no module, nothing."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
     training = [module for module in model.modules() if module.training]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for module in training:

@@ -3,7 +3,8 @@
 Paper: M. D. Zeiler, R. Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014, sections 4.2 and 4.3.
 
 A grid of cells of `stride` x `stride` pixels lies over an image of H x W pixels: ceil(H / stride) rows and
-ceil(W / stride) columns, the last ones cut off by the edge. A network is a function of images, (N, C, H, W) -> (N, K).
+ceil(W / stride) columns, the last ones cut off by the edge. A network is a function of images, (N, C, H, W) -> (N, K);
+a module runs in evaluation mode and is left as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.papers.cnn_feature_maps import require_finite, require_images, require_unit
+from labkit.papers.cnn_feature_maps import require_finite, require_images, require_unit, undisturbed
 
 
 @torch.no_grad()
@@ -43,13 +44,12 @@ def occlusion(
     centers = [(r * stride + stride / 2, c * stride + stride / 2) for r in range(rows) for c in range(columns)]
     covers = torch.stack([_square(images.shape[2:], *center, size) for center in centers]).to(images.device)
     lost = []
-    for image, own in zip(images, units, strict=True):
-        whole = model(image[None])
-        require_unit(whole, "the output", own)
-        covered = [
-            model(torch.where(part[:, None], fill, image).to(image.dtype))[:, own] for part in covers.split(batch_size)
-        ]
-        lost.append((whole[0, own] - torch.cat(covered)).view(rows, columns))
+    with undisturbed(model):
+        for image, own in zip(images, units, strict=True):
+            whole = model(image[None])
+            require_unit(whole, "the output", own)
+            parts = (torch.where(part[:, None], fill, image).to(image.dtype) for part in covers.split(batch_size))
+            lost.append((whole[0, own] - torch.cat([model(part)[:, own] for part in parts])).view(rows, columns))
     return torch.stack(lost)
 
 
@@ -88,10 +88,11 @@ def deletion(
     place = place.view(-1, 1, rows, columns).repeat_interleave(stride, 2).repeat_interleave(stride, 3)
     place = place[..., : images.shape[2], : images.shape[3]]
     said = []
-    for share in shares:
-        output = model(torch.where(place < round(share * rows * columns), fill, images).to(images.dtype))
-        require_unit(output, "the output", units)
-        said.append(output[torch.arange(len(images)), units])
+    with undisturbed(model):
+        for share in shares:
+            output = model(torch.where(place < round(share * rows * columns), fill, images).to(images.dtype))
+            require_unit(output, "the output", units)
+            said.append(output[torch.arange(len(images)), units])
     return torch.stack(said, dim=1)
 
 

@@ -306,9 +306,7 @@ def back_project(
     require_images(images)
     FeatureMaps(model, layer)(images[:1])  # says what is wrong with the layer
     with torch.enable_grad():
-        # Poolings of large images take a quarter less time with the channels last; small ones are slower so.
-        layout = torch.channels_last if min(images.shape[2:]) >= 64 else torch.preserve_format
-        x = images.detach().clone(memory_format=layout).requires_grad_()
+        x = images.detach().clone(memory_format=torch.channels_last).requires_grad_()  # in which pooling is faster
         with _Rules(rule) if rule != "gradient" else contextlib.nullcontext():
             maps = run(model, [layer], x, stop=True)[layer]
         each = torch.arange(len(maps), device=maps.device)
@@ -441,14 +439,13 @@ _KNOWN = {
 class _ReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z: Tensor, rule: str) -> Tensor:
-        if rule != "deconvnet":  # which does not look at z
-            ctx.save_for_backward(z > 0)  # all that a rule asks of z, which itself may be changed in place
+        ctx.save_for_backward(z > 0)  # all that a rule asks of z, which itself may be changed in place
         ctx.rule = rule
         return z.clamp(min=0)
 
     @staticmethod
     def backward(ctx, signal: Tensor) -> tuple[Tensor, None]:
-        return backward_relu(signal, ctx.saved_tensors[0] if ctx.saved_tensors else signal, ctx.rule), None
+        return backward_relu(signal, ctx.saved_tensors[0], ctx.rule), None
 
 
 class _MaxPool(torch.autograd.Function):

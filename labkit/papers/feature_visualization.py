@@ -100,7 +100,7 @@ class Diverse(nn.Module):
 
     Likeness of two images is the cosine of their Gram matrices, the sums over all places of products of two units, in
     `layer` of `model`: which units fire together, wherever. Each image loses its mean likeness to the others. Raises
-    ValueError as `FeatureMaps` does, and for fewer than two images.
+    ValueError as `FeatureMaps` does, for a layer whose units have no places, and for fewer than two images.
     """
 
     def __init__(self, network: nn.Module, model: nn.Module, layer: str, weight: float) -> None:
@@ -112,7 +112,12 @@ class Diverse(nn.Module):
         require_images(x)
         if len(x) < 2:
             raise ValueError("one image has no others to differ from: give at least two")
-        maps = run(self.model, [self.layer], x, stop=True)[self.layer].flatten(2)  # (B, K, places)
+        maps = run(self.model, [self.layer], x, stop=True)[self.layer]  # (B, K, h, w)
+        if maps.ndim != 4:
+            raise ValueError(
+                f"layer {self.layer!r} gives out {tuple(maps.shape)}, not (B, K, h, w): name a convolution"
+            )
+        maps = maps.flatten(2)  # (B, K, places)
         gram = F.normalize((maps @ maps.transpose(1, 2)).flatten(1), dim=1)  # (B, K * K)
         alike = (gram @ gram.T).fill_diagonal_(0).sum(1) / (len(x) - 1)  # (B,)
         return self.network(x) - self.weight * alike[:, None]

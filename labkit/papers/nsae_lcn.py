@@ -263,7 +263,7 @@ def local_features(signal: Tensor, W: Tensor, stride: int | None = None) -> Tens
     (Paper: local layer and feature layer.)
     """
     _require_matrix(W, "W")
-    h = segment(signal, W.shape[1], stride) @ W.T  # (..., J, N_1), large: a second one would cost more than the product
+    h = segment(signal, W.shape[1], stride) @ W.T  # (..., J, N_1), by far the largest tensor here
     return h.relu_().mean(-2)
 
 

@@ -121,6 +121,18 @@ def test_a_table_of_numbers_has_its_largest_of_each_row_in_bold_and_is_legible_o
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
 
 
+def test_each_number_of_a_table_can_be_read_on_its_grey() -> None:
+    shares = np.linspace(0, 1, 41)
+    _, ax = panels()
+    number_table(ax, [f"{share}" for share in shares], ["a"], shares[:, None])
+    (image,) = ax.images
+    for share, text in zip(shares, ax.texts, strict=True):
+        shade = 1 - image.get_alpha() * (1 - image.to_rgba(np.array([[share]]), alpha=1.0)[0, 0, 0])  # on white
+        lit = ((shade + 0.055) / 1.055) ** 2.4  # WCAG 2: relative luminance, and the contrast of two
+        contrast = 1.05 / (lit + 0.05) if text.get_color() == "white" else (lit + 0.05) / 0.05
+        assert contrast >= 4.5, (share, contrast)
+
+
 # ---- images ---------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
+from PIL import Image
 
 from labkit import RECORD_MIME
 from labkit.course.baselines import load_baseline
@@ -81,6 +85,14 @@ def test_every_figure_has_alt_text_where_each_reader_looks_for_it(notebook: Note
         assert len(alt.split()) >= 10, f"too short to replace the figure: {alt!r}"
         assert output.data.get(RECORD_MIME, {"alt": alt})["alt"] == alt  # a stored figure is none of this run's records
         assert alt in cell.metadata["mystnb"]["image"]["alt"]  # the site
+
+
+def test_no_figure_is_cut_off_at_an_edge(notebook: NotebookNode) -> None:
+    """Pictures of claims are saved as they are, without a search for what sticks out."""
+    for _, output in figures(notebook):
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("L"))
+        rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        assert (rim == 255).all(), output.metadata["image/png"]["alt"]
 
 
 def test_images_in_the_text_have_alt_text_and_no_address(notebook: NotebookNode) -> None:

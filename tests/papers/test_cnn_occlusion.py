@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import initialized
+from networks import initialized, state
 from tensors import normal
 from torch import Tensor, nn
 
@@ -61,6 +61,17 @@ def test_one_square_by_hand() -> None:
     covered[..., 2:4, 4:6] = -1.0
     expected = (network(image) - network(covered))[0, 1].detach()
     torch.testing.assert_close(occlusion(network, image, 1, size=2, stride=2, fill=-1.0)[0, 1, 2], expected)
+
+
+def test_a_module_runs_in_evaluation_mode_and_is_left_as_it_was() -> None:
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(4 * 36, 5)
+    network, images = initialized(nn.Sequential(*layers)), normal(2, 3, 8, 8).float()
+    expected = occlusion(network.eval(), images, 1, size=4, stride=4)
+    ranked = deletion(network, images, 1, expected, stride=4, shares=(0, 0.5))
+    before = state(network.train())
+    torch.testing.assert_close(occlusion(network, images, 1, size=4, stride=4), expected)
+    torch.testing.assert_close(deletion(network, images, 1, expected, stride=4, shares=(0, 0.5)), ranked)
+    assert state(network) == before
 
 
 @pytest.mark.parametrize(

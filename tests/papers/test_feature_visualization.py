@@ -179,6 +179,12 @@ def test_images_that_are_pushed_apart_end_less_alike() -> None:
     assert likeness(5.0) < likeness(0.0) - 0.02
 
 
+def test_units_without_places_have_no_likeness() -> None:
+    model = initialized(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)))
+    with pytest.raises(ValueError, match="name a convolution"):
+        Diverse(model, model, "1", 1.0)(normal(2, 3, 2, 2).float())
+
+
 def test_one_image_has_no_others() -> None:
     model = network()
     with pytest.raises(ValueError, match="at least two"):
