@@ -41,6 +41,7 @@ from labkit.data.fetch import DataError, fetch
 from labkit.data.image_folders import ImageFolders, random_crops
 from labkit.data.imagenet import ImageNetModel, pretrained
 from labkit.data.omniglot import Omniglot
+from labkit.data.patterns import Patterns, digit_patterns, face_patterns
 from labkit.data.photos import Photographs, backgrounds
 from labkit.data.recordings import CONDITIONS, FAULTS, Bearings, Recording, decimated, read_as, ten_classes
 from labkit.data.scenes import Scenes, digit_scenes, place, soft_disc
@@ -62,6 +63,7 @@ __all__ = [
     "ImageNetModel",
     "NorbSplit",
     "Omniglot",
+    "Patterns",
     "Photographs",
     "Recording",
     "Rows",
@@ -75,8 +77,10 @@ __all__ = [
     "cut_windows",
     "decimated",
     "defect_frequencies",
+    "digit_patterns",
     "digit_scenes",
     "envelope_spectrum",
+    "face_patterns",
     "fetch",
     "load",
     "place",

@@ -555,8 +555,6 @@ RELU = Exercise(
     importance=3,
 )
 
-EXERCISES = (FIELD, SELECTIVITY, STEP, CLIP, UNPOOL, RELU)
-
 
 def ascend(
     model: Callable,
@@ -893,4 +891,4 @@ BACK = Exercise(
     differentiable=False,  # a picture
 )
 
-MORE = (ASCEND, BACK)
+EXERCISES = (ASCEND, UNPOOL, RELU, BACK, STEP, FIELD, SELECTIVITY, CLIP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -185,6 +185,11 @@ def number_table(ax: plt.Axes, rows: Sequence[str], columns: Sequence[str], valu
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
+
+
+def in_numbers(values: Mapping[str, Any]) -> str:
+    """For alt text: {"a": 0.123, "b": [1, 0.5]} -> "a 0.12; b 1.00, 0.50"."""
+    return "; ".join(f"{name} {', '.join(f'{v:.2f}' for v in np.ravel(value))}" for name, value in values.items())
 
 
 def _images(images: Any) -> np.ndarray:

@@ -78,6 +78,45 @@ def fit(
     return history
 
 
+def fit_drawn(
+    model: nn.Module,
+    loss: Loss,
+    draw: Callable[[int], tuple[Tensor, ...]],
+    *,
+    epochs: int,
+    batch_size: int,
+    generator: torch.Generator,
+    lr: float,
+    weight_decay: float = 0.0,
+    after: Callable[[nn.Module], object] | None = None,
+    label: str = "",
+) -> History:
+    """`fit` on data that draw(epoch), from 0, gives for each epoch, all of one length; `after(model)` follows each.
+
+    The optimizer is AdamW, in one cycle of step sizes: up to `lr` in three tenths of all steps, then down to nearly 0.
+    Raises ValueError as `fit` does, and for data of another length in a later epoch.
+    """
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    data, history = draw(0), {"loss": []}
+    size = len(data[0]) if data else 0
+    steps = epochs * max(1, -(-size // batch_size))  # `fit` says what is wrong with no data
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1)
+    shared = {"batch_size": batch_size, "generator": generator, "optimizer": optimizer, "schedule": schedule}
+    for epoch in range(epochs):
+        data = draw(epoch) if epoch else data
+        if len(data[0]) != size:
+            raise ValueError(
+                f"draw gave {size} rows for epoch 0 and {len(data[0])} for epoch {epoch}: give equally many"
+            )
+        one = fit(model, loss, *data, epochs=1, label=f"{label} {epoch + 1}/{epochs}".strip(), **shared)
+        history["loss"] += one["loss"]
+        if after is not None:
+            after(model)
+    return history
+
+
 def settled(share: float, over: int = 1) -> Callable[[History], bool]:
     """For `fit`'s `stop`: whether the last `over` epochs have lowered the loss by less than this share of it.
 

@@ -203,6 +203,12 @@ class ReceptiveField:
         return padded[..., top : top + self.size[0], left : left + self.size[1]]
 
 
+def crops(field: ReceptiveField, images: Tensor, rows: Tensor, columns: Tensor, fill: float = 0.5) -> Tensor:
+    """What the unit at a place of each image sees of it, (B, C, H, W), (B,), (B,) -> (B, C, *size)."""
+    places = zip(images, rows.tolist(), columns.tolist(), strict=True)
+    return torch.stack([field.crop(image, row, column, fill) for image, row, column in places])
+
+
 def receptive_field(model: nn.Module, layer: str, shape: tuple[int, int, int] = (3, 224, 224)) -> ReceptiveField:
     """The receptive field of a layer's units, found by following one image of `shape` (C, H, W) through the network.
 

@@ -54,10 +54,28 @@ def occlusion(
 
 
 def cell_means(pictures: Tensor, stride: int) -> Tensor:
-    """How strong a picture is in each cell: the mean of its pixels' sizes, (B, C, H, W) -> (B, rows, columns)."""
-    require_images(pictures)
+    """How strong a picture is in each cell: the mean of its pixels' sizes, (B, C, H, W) -> (B, rows, columns).
+
+    Raises ValueError for another shape, and values that are not finite.
+    """
+    if pictures.ndim != 4:
+        raise ValueError(f"pictures must have the shape (B, C, H, W), got {tuple(pictures.shape)}")
+    require_finite(pictures, "the pictures")
     strength = pictures.abs().sum(1, keepdim=True)
     return F.avg_pool2d(strength, stride, ceil_mode=True, count_include_pad=False)[:, 0]
+
+
+def share_on_half(strength: Tensor, left: Tensor) -> Tensor:
+    """The share of what is marked, (B, rows, columns) >= 0, on the left half where `left` (B,) says so, else the right.
+
+    A middle column counts for neither. 0 where nothing is marked. Raises ValueError for a negative strength.
+    """
+    if not (strength >= 0).all():
+        raise ValueError("a strength is a number of 0 or more: take the absolute value, or clamp it")
+    columns = strength.shape[2]
+    halves = strength[..., : columns // 2].sum((1, 2)), strength[..., -(-columns // 2) :].sum((1, 2))  # (B,) each
+    whole = halves[0] + halves[1]
+    return torch.where(whole > 0, torch.where(left, *halves) / whole, 0)
 
 
 @torch.no_grad()

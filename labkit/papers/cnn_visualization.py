@@ -27,6 +27,7 @@ from labkit.papers.cnn_feature_maps import (
     ReceptiveField,
     TopActivations,
     ablated,
+    crops,
     extend_field,
     home,
     randomized,
@@ -55,6 +56,7 @@ __all__ = [
     "blur",
     "clip_small",
     "contribution",
+    "crops",
     "extend_field",
     "filter_grid",
     "guided_backprop",
@@ -289,6 +291,7 @@ def back_project(
     *,
     rule: str = "gradient",
     place: tuple[Tensor, Tensor] | None = None,
+    start: float | None = None,
 ) -> Tensor:
     """From a unit back to the pixels, each image of (B, C, H, W) on its own -> (B, C, H, W).
 
@@ -296,8 +299,8 @@ def back_project(
     (B,) each. With "gradient" and "guided" the signal starts as 1, so that "gradient" is da/dx. With "deconvnet" it
     starts as the activation, maxima go back to their switches (`unpool`), and contrast normalization lets the signal
     pass as it is; convolutions and linear layers are transposed and lose their bias. A negative activation turns every
-    sign, so that the deconvnet's ReLUs let the opposite half pass. ReLUs are found as modules, in place or not, and as
-    functions.
+    sign, so that the deconvnet's ReLUs let the opposite half pass; `start` puts another number in its place, say 1.
+    ReLUs are found as modules, in place or not, and as functions.
     Raises ValueError as `FeatureMaps` does, for units and places out of range, and for functions that have no rule.
     """
     backward_relu(torch.zeros(()), torch.zeros(()), rule)
@@ -316,7 +319,11 @@ def back_project(
         if maps.ndim == 4:
             rows, columns = _strongest(found) if place is None else _places(place, found)
             found = found[each, rows, columns]
-        return torch.autograd.grad(found, x, found.detach() if rule == "deconvnet" else torch.ones_like(found))[0]
+        if start is None:
+            signal = found.detach() if rule == "deconvnet" else torch.ones_like(found)
+        else:
+            signal = torch.full_like(found, start)
+        return torch.autograd.grad(found, x, signal)[0]
 
 
 def guided_backprop(model: nn.Module, images: Tensor, layer: str, unit: int | Sequence[int] | Tensor) -> Tensor:

@@ -8,11 +8,13 @@ Each is a module to put before or behind a network, so that any ascent can use i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit.papers.cnn_feature_maps import FeatureMaps, require_finite, require_images, run
+from labkit.papers.cnn_feature_maps import FeatureMaps, require_finite, require_images, require_unit, run
 
 
 class Jitter(nn.Module):
@@ -93,6 +95,27 @@ class Readout(nn.Module):
             wide = self.directions.shape[1]
             raise ValueError(f"layer {self.layer!r} has {maps.shape[1]} units, so directions of {wide} do not fit it")
         return maps @ self.directions.T.to(maps)
+
+
+class OwnUnit(nn.Module):
+    """Each image of a batch has a unit of its own: what `network` says (B, K) -> (B, 1), of image i its units[i].
+
+    So one ascent draws several units at once. Raises ValueError for a batch of another length than `units`, for a unit
+    that does not exist, and for a network that gives maps.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], units: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.units = network, torch.as_tensor(units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) != len(self.units):
+            raise ValueError(f"{len(self.units)} images are needed, one for each unit; got {len(x)}")
+        said = self.network(x)
+        if said.ndim != 2:
+            raise ValueError(f"one number for each unit is needed, (B, K); the network gives {tuple(said.shape)}")
+        require_unit(said, "the output", self.units)
+        return said[torch.arange(len(x)), self.units][:, None]
 
 
 class Diverse(nn.Module):

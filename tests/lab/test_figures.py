@@ -22,6 +22,7 @@ from labkit.lab.figures import (
     beside,
     ellipse,
     image_rows,
+    in_numbers,
     number_table,
     panels,
     scatter_classes,
@@ -305,3 +306,17 @@ def test_a_png_has_the_pixels_of_the_figure_and_no_channel_that_says_nothing(col
     assert stored.mode == mode
     assert stored.convert("RGBA").tobytes() == Image.open(drawn).tobytes()
     assert len(png) < len(drawn.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"a": 0.123, "b": [1, 0.5]}, "a 0.12; b 1.00, 0.50"),
+        ({"of both": np.array([[0.0, 1.25], [-2.0, 0.999]])}, "of both 0.00, 1.25, -2.00, 1.00"),
+        ({"a": torch.tensor([0.5, 0.25]), "b": torch.tensor(3)}, "a 0.50, 0.25; b 3.00"),
+        ({"a": float("nan")}, "a nan"),
+        ({}, ""),
+    ],
+)
+def test_numbers_are_told_by_name_with_two_decimals(values: dict, said: str) -> None:
+    assert in_numbers(values) == said

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 
 from labkit.lab import checkpoint as checkpoints
 from labkit.lab.checkpoint import load, save
-from labkit.lab.training import History, fit, in_stretches, settled
+from labkit.lab.training import History, fit, fit_drawn, in_stretches, settled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -279,6 +279,107 @@ def test_a_progress_bar_is_shown_unless_nobody_watches(monkeypatch, capsys, valu
     bar, error = capsys.readouterr()
     assert ("training the VAE: 100%" in bar and "6/6" in bar) if watched else bar == ""
     assert error == "", "what is said there stands on red in JupyterLab"
+
+
+# ---- data that are drawn anew ---------------------------------------------------------------------------------------
+
+
+def train_drawn(model: nn.Module, draw: Callable[[int], tuple[Tensor, ...]], **options) -> History:
+    given = {"loss": noisy_error, "epochs": 3, "batch_size": 8, "generator": seeded(1), "lr": 0.05} | options
+    return fit_drawn(model, given.pop("loss"), draw, **given)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_of_the_same_data_each_epoch_it_makes_what_fit_makes_in_one_cycle(decay: float) -> None:
+    drawn, fitted = network(), network()
+    history = train_drawn(drawn, lambda _: (data(),), weight_decay=decay)
+    optimizer = torch.optim.AdamW(fitted.parameters(), lr=0.05, weight_decay=decay, fused=True)
+    schedule = lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=3 * 3 + 1)
+    assert history == train(fitted, epochs=3, optimizer=optimizer, schedule=schedule)
+    assert torch.equal(weights(drawn), weights(fitted))
+
+
+def test_each_epoch_draws_once_and_sees_what_it_drew_and_no_more() -> None:
+    drawn, seen = [], []
+
+    def draw(epoch: int) -> tuple[Tensor, Tensor]:
+        drawn.append(epoch)
+        return torch.arange(10.0)[:, None] + 100 * epoch, torch.arange(10) + 100 * epoch
+
+    def loss(model: nn.Module, x: Tensor, labels: Tensor, _: torch.Generator) -> Tensor:
+        assert torch.equal(x[:, 0].long(), labels)
+        seen.append(labels.tolist())
+        return model(x).mean()
+
+    train_drawn(nn.Linear(1, 1), draw, loss=loss, batch_size=4)
+    assert drawn == [0, 1, 2]
+    assert [len(batch) for batch in seen] == [4, 4, 2] * 3
+    for epoch in range(3):
+        assert sorted(chain(*seen[3 * epoch : 3 * epoch + 3])) == [100 * epoch + i for i in range(10)]
+
+
+def test_after_each_epoch_it_hands_over_the_model_in_evaluation_mode_and_goes_on_in_training_mode() -> None:
+    model, order = network(), []
+
+    def draw(epoch: int) -> tuple[Tensor]:
+        order.append(f"draw {epoch}")
+        return (data(),)
+
+    def loss(model: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
+        assert model.training
+        order.append("loss")
+        return noisy_error(model, x, generator)
+
+    def after(given: nn.Module) -> None:
+        assert given is model
+        assert not given.training
+        order.append("after")
+
+    history = train_drawn(model, draw, loss=loss, after=after, epochs=2)
+    assert order == ["draw 0", *["loss"] * 3, "after", "draw 1", *["loss"] * 3, "after"]
+    assert list(history) == ["loss"]
+    assert len(history["loss"]) == 2
+
+
+def test_what_only_looks_at_the_model_after_each_epoch_changes_nothing() -> None:
+    looked, alone, kept = network(), network(), []
+    train_drawn(looked, lambda _: (data(),), after=lambda model: kept.append(weights(model)))
+    train_drawn(alone, lambda _: (data(),))
+    assert torch.equal(weights(looked), weights(alone))
+    assert len(kept) == 3
+    assert torch.equal(kept[-1], weights(looked))
+    assert not torch.equal(kept[0], kept[1])
+
+
+def test_step_sizes_rise_for_three_tenths_of_the_steps_and_end_near_0(monkeypatch) -> None:
+    rates, made = [], torch.optim.AdamW
+
+    def watched(*args: Any, **options: Any) -> torch.optim.Optimizer:
+        optimizer = made(*args, **options)
+        optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+        return optimizer
+
+    monkeypatch.setattr(torch.optim, "AdamW", watched)
+    train_drawn(network(), lambda _: (data(),), epochs=10)
+    assert len(rates) == 10 * 3
+    largest = rates.index(max(rates))
+    assert largest in (8, 9)
+    assert rates[largest] == pytest.approx(0.05, rel=0.01)
+    assert rates[: largest + 1] == sorted(rates[: largest + 1])
+    assert rates[largest:] == sorted(rates[largest:], reverse=True)
+    assert rates[-1] < 0.01 * 0.05
+
+
+@pytest.mark.parametrize(("epochs", "batch_size"), [(0, 1), (-1, 1), (1, 0), (1, -4)])
+def test_nothing_is_drawn_for_no_epochs_or_batches(epochs: int, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"must be at least 1, got {epochs} and {batch_size}"):
+        train_drawn(network(), pytest.fail, epochs=epochs, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("tensors", [(torch.zeros(0, 3),), (torch.zeros(4, 3), torch.zeros(5))])
+def test_what_is_drawn_is_refused_as_by_fit(tensors: tuple[Tensor, ...]) -> None:
+    with pytest.raises(ValueError, match="tensors of one common, non-zero length"):
+        train_drawn(network(), lambda _: tensors)
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
@@ -573,3 +674,17 @@ def test_stretches_refuse_the_checkpoint_of_another_training(tmp_path: Path) -> 
     save(tmp_path / "other", {"weights": torch.zeros(2)})
     with pytest.raises(ValueError, match="the checkpoint of another training"):
         in_stretches(Counter().add, Counter(), [1, 3], tmp_path / "other")
+
+
+@pytest.mark.parametrize("lengths", [(8, 16), (16, 8)])
+def test_data_that_are_drawn_must_be_equally_many_in_each_epoch(lengths: tuple[int, int]) -> None:
+    model = nn.Linear(2, 1)
+    options = {"epochs": 2, "batch_size": 4, "generator": torch.Generator(), "lr": 0.1}
+    with pytest.raises(ValueError, match="equally many"):
+        fit_drawn(model, lambda m, x, _: m(x).mean(), lambda epoch: (torch.ones(lengths[epoch], 2),), **options)
+
+
+def test_drawing_nothing_is_refused() -> None:
+    options = {"epochs": 1, "batch_size": 4, "generator": torch.Generator(), "lr": 0.1}
+    with pytest.raises(ValueError, match="tensors of one common, non-zero length"):
+        fit_drawn(nn.Linear(2, 1), lambda m, x, _: m(x).mean(), lambda epoch: (), **options)

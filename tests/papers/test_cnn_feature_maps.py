@@ -17,6 +17,7 @@ from labkit.papers.cnn_feature_maps import (
     FeatureMaps,
     ReceptiveField,
     ablated,
+    crops,
     extend_field,
     randomized,
     receptive_field,
@@ -367,6 +368,21 @@ def test_a_crop_is_what_the_unit_sees_and_beyond_the_edge_it_is_filled() -> None
     assert field.crop(image, 2, 3, fill=-1).tolist() == [[[-1, -1]] * 3]
     assert field.crop(image, 3, 2, fill=-1).tolist() == [[[45, 46], [-1, -1], [-1, -1]]]
     assert field.crop(image, 9, 9).tolist() == [[[0.5, 0.5]] * 3]
+
+
+def test_crops_of_several_images_are_those_of_each_alone() -> None:
+    x, field = images(3, side=8), ReceptiveField(size=(3, 2), jump=(2, 3), start=(-1, -1))
+    rows, columns = torch.tensor([0, 1, 3]), torch.tensor([0, 2, 1])
+    found = crops(field, x, rows, columns, fill=-1)
+    assert found.shape == (3, 3, 3, 2)
+    for image, row, column, crop in zip(x, (0, 1, 3), (0, 2, 1), found, strict=True):
+        assert torch.equal(crop, field.crop(image, row, column, fill=-1))
+    assert (crops(field, x, rows, columns)[0, :, 0] == 0.5).all()  # beyond the edge
+
+
+def test_crops_need_one_place_for_each_image() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        crops(ReceptiveField(), images(3), torch.zeros(2).long(), torch.zeros(2).long())
 
 
 def test_a_unit_gives_the_same_for_its_crop_as_for_the_whole_image() -> None:

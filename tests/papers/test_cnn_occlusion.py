@@ -8,7 +8,7 @@ from networks import initialized, state
 from tensors import normal
 from torch import Tensor, nn
 
-from labkit.papers.cnn_occlusion import cell_means, correspondence, deletion, occlusion
+from labkit.papers.cnn_occlusion import cell_means, correspondence, deletion, occlusion, share_on_half
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,6 +95,53 @@ def test_cells_are_means_of_sizes_also_of_those_cut_off_by_the_edge() -> None:
     assert cell_means(picture, 2).tolist() == [[[4, 4], [4, 4], [4, 4]]]
 
 
+def test_cells_are_means_of_values_of_any_size() -> None:
+    assert cell_means(torch.full((1, 3, 4, 4), -1e6), 2).tolist() == [[[3e6, 3e6], [3e6, 3e6]]]
+
+
+@pytest.mark.parametrize(
+    ("problem", "pictures"),
+    [
+        (r"shape \(B, C, H, W\), got \(3, 4, 4\)", torch.ones(3, 4, 4)),
+        ("the pictures hold NaN or infinite values", torch.full((1, 3, 4, 4), float("nan"))),
+        ("the pictures hold NaN or infinite values", torch.full((1, 3, 4, 4), -float("inf"))),
+    ],
+)
+def test_pictures_of_another_shape_or_without_numbers_are_refused(problem: str, pictures: Tensor) -> None:
+    with pytest.raises(ValueError, match=problem):
+        cell_means(pictures, 2)
+
+
+def test_each_picture_is_asked_for_its_own_half() -> None:
+    strength = torch.tensor([[1.0, 2, 0, 1], [0, 3, 1, 0]]).expand(2, 2, 4)
+    assert share_on_half(strength, torch.tensor([True, False])).tolist() == [6 / 8, 2 / 8]
+
+
+def test_a_middle_column_counts_for_neither_half() -> None:
+    strength = torch.tensor([[[1.0, 100, 3]], [[0, 100, 3]]])
+    assert share_on_half(strength, torch.tensor([True, True])).tolist() == [0.25, 0]
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_where_nothing_is_marked_the_share_is_0(left: bool) -> None:
+    strength = torch.zeros(2, 3, 5)
+    strength[1, :, 2] = 1  # in the middle only
+    assert share_on_half(strength, torch.tensor([left, left])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_share_does_not_depend_on_the_scale_and_both_halves_make_a_whole(scale: float) -> None:
+    strength, left = normal(3, 4, 6).abs(), torch.tensor([True, False, True])
+    share = share_on_half(strength, left)
+    torch.testing.assert_close(share_on_half(scale * strength, left), share)
+    torch.testing.assert_close(share + share_on_half(strength, ~left), torch.ones(3).double())
+
+
+def test_a_negative_strength_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 or more: take the absolute value, or clamp it"):
+        share_on_half(torch.tensor([[[1.0, -0.1]]]), torch.tensor([True]))
+
+
 def test_deletion_covers_the_highest_ranked_cells_first() -> None:
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
     by_worth = cell_means(image, 2)
@@ -133,3 +180,12 @@ def test_images_that_change_alike_correspond_wholly() -> None:
 def test_correspondence_needs_two_images_and_one_shape(shapes: tuple) -> None:
     with pytest.raises(ValueError, match="at least two images"):
         correspondence(*(torch.zeros(shape) for shape in shapes))
+
+
+def test_a_faint_picture_has_halves_like_a_strong_one() -> None:
+    faint = torch.tensor([[[1e-14, 3e-14]]])
+    assert share_on_half(faint, torch.tensor([False])).item() == pytest.approx(0.75)
+
+
+def test_a_single_column_is_on_neither_half() -> None:
+    assert share_on_half(torch.ones(1, 2, 1), torch.tensor([False])).item() == 0

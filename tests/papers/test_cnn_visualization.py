@@ -536,6 +536,51 @@ def test_the_deconvnet_starts_with_the_activation_so_that_its_picture_grows_with
     torch.testing.assert_close(Deconvnet(model)(2 * x, "4", 0), 2 * picture)  # twice the activation, the same way back
 
 
+@pytest.mark.parametrize("rule", ["gradient", "guided"])
+def test_gradient_and_guided_backpropagation_start_with_1_unless_told_otherwise(rule: str) -> None:
+    model, x = stack(), images(3) - 0.5
+    picture = back_project(model, x, "4", 2, rule=rule)
+    assert picture.any()
+    assert torch.equal(back_project(model, x, "4", 2, rule=rule, start=1.0), picture)
+    torch.testing.assert_close(back_project(model, x, "4", 2, rule=rule, start=2.5), 2.5 * picture)
+
+
+def test_started_with_1_the_deconvnets_picture_is_divided_by_an_activation_that_is_positive() -> None:
+    model, x = stack(), images(3) - 0.5
+    activation = FeatureMaps(model, "3")(x)["3"][:, 2].amax((1, 2))
+    assert activation.min() > 0
+    picture = back_project(model, x, "3", 2, rule="deconvnet")
+    started = back_project(model, x, "3", 2, rule="deconvnet", start=1.0)
+    torch.testing.assert_close(started, picture / activation[:, None, None, None])
+
+
+def test_started_with_1_the_deconvnet_shows_of_a_negative_activation_what_would_raise_it() -> None:
+    """By itself it starts with a negative number there, as if with -1, and its ReLUs let the opposite half pass."""
+    model, x = stack(), images(3) - 0.5
+    maps = FeatureMaps(model, "3")(x)["3"][:, 2]
+    lowest = maps.flatten(1).argmin(1)
+    activation, place = maps.amin((1, 2))[:, None, None, None], (lowest // 5, lowest % 5)
+    assert activation.max() < 0
+    by_itself, up, down = (
+        back_project(model, x, "3", 2, rule="deconvnet", place=place, start=start) for start in (None, 1.0, -1.0)
+    )
+    torch.testing.assert_close(by_itself, -activation * down)
+    assert up.any()
+    assert not torch.allclose(up, by_itself / activation)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_starts_with_0_leaves_no_picture(rule: str) -> None:
+    assert not back_project(stack(), images() - 0.5, "4", 0, rule=rule, start=0.0).any()
+
+
+def test_a_unit_of_a_linear_layer_starts_with_the_number_given_too() -> None:
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), images(2, side=4)
+    expected = 3 * model[1].weight[[0, 2]].detach().reshape(2, 3, 4, 4)
+    for rule in RULES:
+        torch.testing.assert_close(back_project(model, x, "1", [0, 2], rule=rule, start=3.0), expected)
+
+
 def test_the_picture_of_a_first_convolution_is_its_filter_times_the_activation_where_it_was() -> None:
     model, x = stack(), images(3) - 0.5
     maps, pictures = FeatureMaps(model, "0")(x)["0"][:, 0], Deconvnet(model)(x, "0", 0)
@@ -949,6 +994,8 @@ def test_captum_agrees_where_windows_do_not_overlap_but_seeds_its_deconvnet_with
     activation = FeatureMaps(model, "4")(x)["4"][:, 2, *place]
     deconvolved = by_captum("NeuronDeconvolution", model, x, 2, place)
     torch.testing.assert_close(Deconvnet(model)(x, "4", 2, place=place), activation[:, None, None, None] * deconvolved)
+    started = back_project(model, x, "4", 2, rule="deconvnet", place=place, start=1.0)
+    torch.testing.assert_close(started, deconvolved)
     guided = by_captum("NeuronGuidedBackprop", model, x, 2, place)
     torch.testing.assert_close(back_project(model, x, "4", 2, rule="guided", place=place), guided)
     output = by_captum("Deconvolution", model, x, 2, place)

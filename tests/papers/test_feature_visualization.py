@@ -10,8 +10,15 @@ from torch import Tensor, nn
 
 from labkit.papers.cnn_feature_maps import FeatureMaps
 from labkit.papers.cnn_step_by_step import ascend
-from labkit.papers.cnn_visualization import activation_maximization
-from labkit.papers.feature_visualization import Diverse, FrequencyPreconditioner, Jitter, Readout, precondition
+from labkit.papers.cnn_visualization import Regularizers, activation_maximization
+from labkit.papers.feature_visualization import (
+    Diverse,
+    FrequencyPreconditioner,
+    Jitter,
+    OwnUnit,
+    Readout,
+    precondition,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -155,6 +162,62 @@ def test_what_cannot_be_read_out_is_said() -> None:
         Readout(network(), "3", torch.ones(8))
     with pytest.raises(ValueError, match="8 units, so directions of 7"):
         Readout(network(), "3", torch.eye(7))(normal(1, 3, 8, 8).float())
+
+
+# ---- a unit for each image ------------------------------------------------------------------------------------------
+
+
+def test_of_each_image_its_own_unit_is_read() -> None:
+    model, images = Readout(network(), "3", torch.eye(8)), normal(4, 3, 8, 8).float()
+    said = OwnUnit(model, [5, 0, 5, 7])(images)
+    assert torch.equal(said[:, 0], model(images)[range(4), [5, 0, 5, 7]])
+    assert said.shape == (4, 1)
+
+
+def test_any_function_will_do_as_the_network() -> None:
+    said = OwnUnit(lambda x: x.mean((2, 3)), torch.tensor([2, 0]))(normal(2, 3, 8, 8))
+    torch.testing.assert_close(said[:, 0], normal(2, 3, 8, 8).mean((2, 3))[[0, 1], [2, 0]])
+
+
+@pytest.mark.parametrize("desired", [None, 0.05])
+def test_an_ascent_draws_several_units_at_once_exactly_as_one_at_a_time(desired: float | None) -> None:
+    model, start, units = Readout(network().double(), "3", torch.eye(8)), 0.1 * normal(4, 3, 12, 12), [2, 6, 2, 0]
+    settings = {"steps": 15, "lr": 0.1, "desired": desired, "regularize": Regularizers(0.01, 0.5, 4, 30, 20)}
+    together, way = ascend(OwnUnit(model, units), 0, start, **settings)
+    assert way.shape == (16, 4)
+    for i, unit in enumerate(units):
+        alone, its_way = ascend(model, unit, start[i : i + 1], **settings)
+        torch.testing.assert_close(together[i : i + 1], alone)
+        torch.testing.assert_close(way[:, i : i + 1], its_way)
+    assert (way[-1] > way[0]).all()
+    assert not torch.allclose(together[0], together[2]), "the same unit, from another start"
+
+
+def test_no_image_has_a_gradient_from_the_unit_of_another() -> None:
+    model, x = Readout(network().double(), "3", torch.eye(8)), normal(3, 3, 8, 8).requires_grad_()
+    (gradient,) = torch.autograd.grad(OwnUnit(model, [1, 4, 6])(x)[1, 0], x)
+    assert gradient[1].any()
+    assert not gradient[[0, 2]].any()
+
+
+def test_images_with_units_of_their_own_can_be_moved_and_pushed_apart() -> None:
+    model, images = network(), normal(2, 3, 8, 8).float()
+    own = OwnUnit(nn.Sequential(Jitter(0), Readout(model, "3", torch.eye(8))), [3, 6])
+    alike = Diverse(own, model, "1", 1.0)(images)
+    assert alike.shape == (2, 1)
+    torch.testing.assert_close(own(images) - alike, (own(images) - alike)[[1, 0]])  # as alike as the other to it
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_batch_of_another_length_than_the_units_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"2 images are needed, one for each unit; got {count}"):
+        OwnUnit(Readout(network(), "3", torch.eye(8)), [0, 1])(normal(count, 3, 8, 8).float())
+
+
+@pytest.mark.parametrize("unit", [-1, 8])
+def test_a_unit_that_does_not_exist_is_no_images_own(unit: int) -> None:
+    with pytest.raises(ValueError, match=rf"units 0 to 7, got \[0, {unit}\]"):
+        OwnUnit(Readout(network(), "3", torch.eye(8)), [0, unit])(normal(2, 3, 8, 8).float())
 
 
 # ---- diversity ------------------------------------------------------------------------------------------------------
