@@ -106,7 +106,7 @@ def fit_drawn(
     shared = {"batch_size": batch_size, "generator": generator, "optimizer": optimizer, "schedule": schedule}
     for epoch in range(epochs):
         data = draw(epoch) if epoch else data
-        if len(data[0]) != size:
+        if data and len(data[0]) != size:
             raise ValueError(
                 f"draw gave {size} rows for epoch 0 and {len(data[0])} for epoch {epoch}: give equally many"
             )
