@@ -18,7 +18,7 @@
 # | **For** | whoever has trained a convolutional network and would like to look inside |
 # | **Afterwards you can** | look at filters and feature maps of any network, find what a unit detects and test that it does, draw an image that a unit likes, project an activation back to the pixels in three ways, and tell a picture that explains a decision from one that merely looks good |
 # | **You need** | convolution, max pooling, the chain rule; a first idea of PyTorch's autograd |
-# | **Time** | core: 120 minutes with the exercises; further: 45 minutes |
+# | **Time** | core: 120 minutes with the exercises; further: 55 minutes |
 # | **Level** | intermediate |
 # | **Papers** | M. D. Zeiler, R. Fergus, *Visualizing and Understanding Convolutional Networks*, ECCV 2014; J. Yosinski, J. Clune, A. Nguyen, T. Fuchs, H. Lipson, *Understanding Neural Networks Through Deep Visualization*, ICML Deep Learning Workshop 2015 |
 # | **The review** | slides on both papers, in Korean, after a textbook of machine learning, whose equation numbers are given here in brackets |
@@ -28,15 +28,14 @@
 # | claim | source | section |
 # |---|---|---|
 # | The first layer learns edges and blobs, whatever the data and the task | review | 1 |
-# | A unit fires on its pattern whatever its size, its direction, the light, the background (four claims) | review | 2 |
+# | A unit tells its pattern whatever its size, its direction, the light, the background (four claims) | review | 2 |
 # | After a few layers the representation is local; whoever loses the three most selective units loses the class | review; ours | 3 |
-# | What the first layers learned serves another task | Yosinski and others, 2014 | 3 |
-# | Without regularization, ascent draws what no photograph is like; four regularizers mend that, and newer ones do more | Yosinski; ours | 4 |
-# | A deconvnet is backpropagation with another rule for the ReLU; its projection shows what a unit fires on | Zeiler & Fergus | Further |
-# | Deconvnet and guided backpropagation mark what counts for the decision; occlusion knows what it was asked for | ours | 5 |
+# | What the first layer learned serves another task | ours, after Yosinski and others, 2014 | 3 |
+# | Without regularization, ascent draws what photographs are not like; four regularizers mend that, and newer ones do more | Yosinski; ours | 4 |
+# # | Deconvnet and guided backpropagation mark what counts for the decision; occlusion knows what it was asked for | ours | 5 |
 # | The nine strongest images of a unit differ more than their projections | Zeiler & Fergus | 5 |
 # | A picture made by guided backpropagation shows what the last layer has learned | after Adebayo and others, 2018 | 5 |
-# | Lower layers settle first; a pixel's contribution is its value times its gradient | Zeiler & Fergus; Yosinski | Further |
+# | A deconvnet is backpropagation with another rule for the ReLU; a projection shows what a unit fires on; lower layers settle first; a pixel's contribution is its value times its gradient | Zeiler & Fergus; Yosinski | Further |
 
 # %% [markdown]
 # New to these lessons? The learner's guide, `docs/learner.md` (*Learn alone* on the course's site), says how exercises, predictions, claims and profiles work.
@@ -1299,6 +1298,7 @@ lab.claim("last-layer")
 # - The review writes $\hat x = \arg\max_x a_i(x)$ without saying where $x$ may lie. Without bounds there need not be a maximum: along a straight line, the activations of a ReLU network can grow for ever.
 # - The toolbox that Yosinski et al. published keeps $x + \text{mean}$ within 0 to 255 before each pass. With pixels from 0 to 1 the gradient is 255 times as large, and a step $\eta$ must become $\eta / 255^2$.
 # - Where a network normalizes contrast between its layers, Zeiler and Fergus do not invert that on the way back; and their projection shows one activation, not what a layer says together.
+# - Two more are run in *Further*: poolings whose windows overlap, and ReLUs that no hook can find.
 #
 # ## 7 · What held, and what did not
 
@@ -1321,7 +1321,7 @@ lab.progress()
 # ## Further
 #
 # What the core does not need.
-# [Your own network](../docs/own_network.md) shows how to get filters, maps, ascent and occlusion of any model of torchvision, or of a checkpoint of yours.
+# `docs/own_network.md` (*Your own network* on the course's site) shows how to get filters, maps, ascent and occlusion of any model of torchvision, or of a checkpoint of yours.
 
 # %% [markdown]
 # ### A deconvnet is nearly backpropagation

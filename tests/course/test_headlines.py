@@ -142,7 +142,7 @@ def test_a_lesson_without_headlines_leaves_no_folder_and_one_that_did_not_run_ke
             f"has {MOST + 1} headline figures, and {MOST} are",
         ),
         ([ROC], {"picture": b"no picture"}, "the figure 'roc' is not stored: the notebook holds no picture of it"),
-        ([ROC], {"picture": png(noise(400, 900))}, "the figure 'roc' is not stored: it has"),
+        ([ROC], {"picture": png(noise(900, 1100))}, "the figure 'roc' is not stored: it has"),
     ],
 )
 def test_what_cannot_be_stored_is_one_sentence_and_nothing_is_written(
@@ -172,10 +172,11 @@ def test_a_wide_picture_becomes_narrower_before_it_becomes_poorer() -> None:
 
 
 def test_a_picture_that_is_too_large_gets_fewer_colors_until_it_fits_and_the_same_bytes_each_time() -> None:
-    picture = png(noise(200, 400))
+    picture = png(noise(250, 450))
     small = small_png(picture)
     assert len(small) <= BYTES
     assert len(opened(small).convert("RGB").getcolors()) < 256
+    assert opened(small).size == (450, 250)
     assert small_png(picture) == small
 
 
@@ -192,5 +193,12 @@ def test_what_is_transparent_becomes_white() -> None:
 
 
 def test_a_picture_that_no_palette_makes_small_enough_is_refused() -> None:
-    with pytest.raises(CourseError, match=r"^it has \d+ kB even in 16 colors, and 60 are the limit: show less$"):
-        small_png(png(noise(400, 900)))
+    refusal = r"^it has \d+ kB even at 0.64 of its size in 16 colors, and 110 are the limit: show less$"
+    with pytest.raises(CourseError, match=refusal):
+        small_png(png(noise(900, 1100)))
+
+
+def test_a_picture_becomes_smaller_before_it_has_fewer_than_64_colors() -> None:
+    small = opened(small_png(png(noise(400, 500))))
+    assert small.width < 500
+    assert len(small.convert("RGB").getcolors()) > 32
