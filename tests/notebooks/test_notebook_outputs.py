@@ -158,4 +158,4 @@ def test_the_stored_numbers_are_those_of_the_baseline(lesson: Lesson, baseline: 
 
 
 def test_a_stored_notebook_stays_small(lesson: Lesson) -> None:
-    assert notebook_path(lesson).stat().st_size < 1_500_000
+    assert notebook_path(lesson).stat().st_size < 1_900_000  # of which figures of photographs may take a third
