@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-12  # only where nothing is active; a larger one would change what the equations say
+VARIANCE_FLOOR = 1e-8  # added to EM routing's variances, as in the code of Hahn et al. (2019)
 
 # ---- windows and votes ----------------------------------------------------------------------------------------------
 
@@ -307,8 +308,8 @@ def em_routing(votes: Tensor, a: Tensor, beta_u: Tensor, beta_a: Tensor, rounds:
            a_j = sigmoid(lambda (beta_a - sum_h (beta_u + log sigma_jh) sum_i w_ij)), lambda = 0.01 (1 - 0.95^t);
         E: r_ij = a_j N(vote_ij; mu_j, sigma_j^2), divided by its sum over j.
 
-    That r starts at 1 and not at 1 / B, lambda, and the 1e-8 that is added to variances are those of the code of Hahn
-    et al. Where nothing is active mu_j is 0. Raises ValueError without a round. Hinton et al. (2018), procedure 1.
+    That r starts at 1 and not at 1 / B, lambda, and the `VARIANCE_FLOOR` added to variances are those of the code of
+    Hahn et al. Where nothing is active mu_j is 0. Raises ValueError without a round. Hinton et al. (2018), procedure 1.
     """
     if rounds < 1:
         raise ValueError(f"routing takes at least one round, got {rounds}")
@@ -329,7 +330,7 @@ def _maximize(
     share = (weights / total.clamp(min=EPSILON)[..., None])[:, :, None]  # (M, B, 1, I)
     mean = (share @ votes.transpose(2, 3)).squeeze(2)
     squares = (votes - mean[..., None]).square()  # (M, B, D, I)
-    variance = (share @ squares.transpose(2, 3)).squeeze(2) + 1e-8
+    variance = (share @ squares.transpose(2, 3)).squeeze(2) + VARIANCE_FLOOR
     cost = (beta_u[:, None] + 0.5 * variance.log()).sum(2) * total
     return torch.sigmoid(inverse_temperature * (beta_a - cost)), mean, variance, squares
 
@@ -452,7 +453,8 @@ class CapsuleNetwork(nn.Module):
 
     `features` maps images to (N, channels, side, side). Primary capsules: a 3 x 3 convolution with batch normalization
     for the poses and another, with a sigmoid, for the activations; dynamic routing has poses only, which are squashed.
-    Each capsule layer but the last has a 3 x 3 window, stride 2, padding 1, and batch normalization of its poses.
+    Each capsule layer but the last has a 3 x 3 window and padding 1; the first has stride 2, the others keep the size
+    of the map. Their poses are batch normalized, but not in dynamic routing, which gives squashed poses as it is.
     Raises ValueError for another `routing` than "self", "dynamic" or "em".
     """
 
@@ -475,10 +477,12 @@ class CapsuleNetwork(nn.Module):
         self.features = features
         self.pose = _primary(channels, types * pose)
         self.activation = None if routing == "dynamic" else nn.Sequential(_primary(channels, types), nn.Sigmoid())
-        window = {"kernel": 3, "stride": 2, "padding": 1}
-        self.hidden = nn.ModuleList(_routed(routing, types, types, pose, **window) for _ in range(depth - 1))
+        self.hidden = nn.ModuleList(
+            _routed(routing, types, types, pose, kernel=3, stride=1 if i else 2, padding=1) for i in range(depth - 1)
+        )
+        # dynamic routing does not use them; the authors' code makes them even so, and they are in its parameter counts
         self.norms = nn.ModuleList(nn.BatchNorm2d(types * pose) for _ in range(depth - 1))
-        for _ in range(depth - 1):
+        if depth > 1:
             side = (side + 1) // 2
         self.last = _routed(routing, types, classes, pose, last=True, kernel=side)
 
@@ -515,7 +519,7 @@ class CapsuleNetwork(nn.Module):
             u = self._squashed(u)
         for layer, norm in zip(self.hidden, self.norms, strict=True):
             if self.routing == "dynamic":
-                u = self._squashed(norm(layer(u)))
+                u = layer(u)
             else:
                 a, u = layer(a, u)
                 u = norm(u)

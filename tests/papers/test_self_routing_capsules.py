@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from labkit.papers.self_routing_capsules import (
     SMALLNORB,
+    VARIANCE_FLOOR,
     CapsuleNetwork,
     DynamicRouting2d,
     EMRouting2d,
@@ -253,14 +254,19 @@ def test_one_iteration_is_the_squashed_sum_of_votes_over_the_number_of_upper_cap
     torch.testing.assert_close(layer(u).flatten(1), squash(votes.sum(1) / 4).flatten(1))
 
 
-def test_three_iterations_are_procedure_1() -> None:
-    layer, u = drawn(DynamicRouting2d(3, 4, 6, 2, kernel=3, stride=2)), capsules(3, 6)[1]
-    votes = torch.einsum("nhwic,icbd->nhwibd", heard(u, 3, 3, 2, 0).flatten(3, 5), layer.weight)
+def by_procedure_1(weight: Tensor, u: Tensor, A: int, kernel: int, stride: int = 1, padding: int = 0) -> Tensor:
+    """Dynamic routing with every vote: poses (N, A * C, H, W), weight (I, C, B, D) -> (N, B * D, h, w)."""
+    votes = torch.einsum("nhwic,icbd->nhwibd", heard(u, A, kernel, stride, padding).flatten(3, 5), weight)
     b = torch.zeros_like(votes[..., 0])
     for _ in range(3):
         v = squash((b.softmax(-1)[..., None] * votes).sum(3))
         b = b + torch.einsum("nhwbd,nhwibd->nhwib", v, votes)
-    torch.testing.assert_close(layer(u), v.permute(0, 3, 4, 1, 2).flatten(1, 2))
+    return v.permute(0, 3, 4, 1, 2).flatten(1, 2)
+
+
+def test_three_iterations_are_procedure_1() -> None:
+    layer, u = drawn(DynamicRouting2d(3, 4, 6, 2, kernel=3, stride=2)), capsules(3, 6)[1]
+    torch.testing.assert_close(layer(u), by_procedure_1(layer.weight, u, 3, kernel=3, stride=2))
 
 
 def test_one_iteration_of_a_worked_example() -> None:
@@ -324,6 +330,15 @@ def test_one_round_of_em_routing_worked_out_by_hand() -> None:
     assert pose.flatten().tolist() == [2.0]
     cost = 3 * (1 + math.log(2) / 2)
     assert up.item() == pytest.approx(1 / (1 + math.exp(-0.01 * 0.05 * (1 - cost))))
+
+
+def test_the_variance_of_a_single_vote_is_the_floor_of_the_authors_code() -> None:
+    """So a_j = sigmoid(-lambda log sigma), where sigma is 1e-4."""
+    assert VARIANCE_FLOOR == 1e-8
+    one, none = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    expected = 1 / (1 + math.exp(0.01 * (1 - 0.95**3) * math.log(1e-4)))
+    assert em_routing(3 * one, one[0, 0], none, none)[0].item() == pytest.approx(expected, rel=1e-9)
+    assert EMRouting2d(1, 1, 1).double()(one, 3 * one)[0].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_em_routing_draws_the_mean_to_the_votes_that_agree() -> None:
@@ -397,7 +412,8 @@ def test_within_autocast_a_network_is_in_bfloat16_up_to_its_primary_capsules(rou
     assert below == [torch.float32] * 2 + [torch.bfloat16] * 2
     assert 0 < (found[1] - found[0]).norm() < 0.1 * (found[0] - found[0].mean()).norm()
     F.nll_loss(found[1], labels).backward()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    used = [x for name, x in network.named_parameters() if routing != "dynamic" or not name.startswith("norms.")]
+    assert all(parameter.grad.isfinite().all() for parameter in used)
     assert network.features.weight.grad.abs().max() > 0
 
 
@@ -463,6 +479,33 @@ def test_a_network_has_as_many_parameters_as_the_authors_and_gives_log_probabili
     torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(2))
     log_probabilities[:, 0].sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
+
+
+def test_dynamic_routing_in_two_layers_is_the_authors_path_without_a_norm_or_a_second_squash_between_them() -> None:
+    network = drawn(CapsuleNetwork(nn.Conv2d(1, 4, 3, padding=1), 4, 6, "dynamic", depth=2, types=3, pose=4)).eval()
+    images = normal(5, 1, 6, 6)
+    poses = network.pose(network.features(images)).unflatten(1, (3, 4))
+    hidden = by_procedure_1(network.hidden[0].weight, squash(poses, 2).flatten(1, 2), 3, kernel=3, stride=2, padding=1)
+    lengths = by_procedure_1(network.last.weight, hidden, 3, kernel=3).unflatten(1, (10, 4)).norm(dim=2).flatten(1)
+    expected = (lengths / lengths.sum(1, keepdim=True)).log()
+    torch.testing.assert_close(network(images), expected, rtol=0, atol=1e-12)
+
+
+def test_norms_that_dynamic_routing_does_not_use_get_no_gradient_while_the_other_routings_train_theirs() -> None:
+    for routing in ("self", "dynamic", "em"):
+        network = CapsuleNetwork(nn.Identity(), 1, 6, routing, depth=2, types=3, pose=4)
+        network(torch.rand(5, 1, 6, 6, generator=seeded()))[:, 0].sum().backward()
+        assert (network.norms[0].weight.grad is None) == (routing == "dynamic")
+
+
+@pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_the_first_hidden_layer_halves_the_map_and_later_ones_keep_its_size(routing: str, depth: int) -> None:
+    network, sides = CapsuleNetwork(nn.Identity(), 1, 7, routing, depth=depth, types=2, pose=4), []
+    for layer in network.hidden:
+        layer.register_forward_hook(lambda _, inputs, output: sides.append((*inputs, *output)[-1].shape[-2:]))
+    assert network(torch.rand(3, 1, 7, 7, generator=seeded())).shape == (3, 10)
+    assert sides == [(4, 4)] * (depth - 1)
 
 
 @pytest.mark.parametrize("routing", ["self", "dynamic", "em"])
