@@ -43,9 +43,7 @@ def fit(
     Raises ValueError for empty or unequal data, a batch or epoch count below one, the schedule of another optimizer, a
     loss that is not finite, or a checkpoint that is damaged or another training's.
     """
-    size = len(data[0]) if data else 0
-    if size == 0 or any(len(tensor) != size for tensor in data):
-        raise ValueError(f"fit needs tensors of one common, non-zero length, got {[len(t) for t in data]}")
+    size = _length(data)
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
     if schedule is not None and schedule.optimizer is not optimizer:
@@ -91,7 +89,7 @@ def fit_drawn(
     after: Callable[[nn.Module], object] | None = None,
     label: str = "",
 ) -> History:
-    """`fit` on data that draw(epoch), from 0, gives for each epoch, all of one length; `after(model)` follows each.
+    """`fit`, on data that draw(epoch), from 0, gives for each epoch, all of one length; `after(model)` follows each.
 
     The optimizer is AdamW, in one cycle of step sizes: up to `lr` in three tenths of all steps, then down to nearly 0.
     Raises ValueError as `fit` does, and for data of another length in a later epoch.
@@ -99,21 +97,24 @@ def fit_drawn(
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
     data, history = draw(0), {"loss": []}
-    size = len(data[0]) if data else 0
-    steps = epochs * max(1, -(-size // batch_size))  # `fit` says what is wrong with no data
+    size = _length(data)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    steps = epochs * -(-size // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1)
-    shared = {"batch_size": batch_size, "generator": generator, "optimizer": optimizer, "schedule": schedule}
-    for epoch in range(epochs):
-        data = draw(epoch) if epoch else data
-        if data and len(data[0]) != size:
-            raise ValueError(
-                f"draw gave {size} rows for epoch 0 and {len(data[0])} for epoch {epoch}: give equally many"
-            )
-        one = fit(model, loss, *data, epochs=1, label=f"{label} {epoch + 1}/{epochs}".strip(), **shared)
-        history["loss"] += one["loss"]
-        if after is not None:
-            after(model)
+    with bar(epochs, label) as progress:
+        for epoch in range(epochs):
+            data = draw(epoch) if epoch else data
+            if _length(data) != size:
+                raise ValueError(
+                    f"draw gave {size} rows for epoch 0 and {len(data[0])} for epoch {epoch}: give equally many"
+                )
+            model.train()
+            history["loss"].append(_epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch))
+            model.eval()
+            if after is not None:
+                after(model)
+            progress.set_postfix(loss=f"{history['loss'][-1]:.4g}", refresh=False)
+            progress.update()
     return history
 
 
@@ -130,6 +131,14 @@ def settled(share: float, over: int = 1) -> Callable[[History], bool]:
         return len(losses) > over and losses[-1 - over] - losses[-1] < share * abs(losses[-1 - over])
 
     return stop
+
+
+def _length(data: Sequence[Tensor]) -> int:
+    """The common length of the tensors."""
+    size = len(data[0]) if data else 0
+    if size == 0 or any(len(tensor) != size for tensor in data):
+        raise ValueError(f"fit needs tensors of one common, non-zero length, got {[len(t) for t in data]}")
+    return size
 
 
 def _epoch(model, loss, data, size, batch_size, generator, optimizer, schedule, epoch) -> float:

@@ -53,15 +53,16 @@ def occlusion(
     return torch.stack(lost)
 
 
-def cell_means(pictures: Tensor, stride: int) -> Tensor:
+def cell_means(pictures: Tensor, stride: int, *, signed: bool = False) -> Tensor:
     """How strong a picture is in each cell: the mean of its pixels' sizes, (B, C, H, W) -> (B, rows, columns).
 
+    With `signed` the mean of the pixels themselves, colors added up: of gradient times image, what a cell contributes.
     Raises ValueError for another shape, and values that are not finite.
     """
     if pictures.ndim != 4:
         raise ValueError(f"pictures must have the shape (B, C, H, W), got {tuple(pictures.shape)}")
     require_finite(pictures, "the pictures")
-    strength = pictures.abs().sum(1, keepdim=True)
+    strength = (pictures if signed else pictures.abs()).sum(1, keepdim=True)
     return F.avg_pool2d(strength, stride, ceil_mode=True, count_include_pad=False)[:, 0]
 
 

@@ -620,7 +620,6 @@ for c in range(10):
         lost["other classes"].append(changed[fresh_labels != c].float().mean())
         lost["its class, random units"].append(changed_at_random[fresh_labels == c].float().mean())
 lab.record_all({f"lost/{name}": np.mean(values) for name, values in lost.items()}, unit="share of decisions")
-
 lab.claim("three-units")
 
 # %% [markdown]
@@ -736,7 +735,6 @@ lab.show(
 # The trivial rival is the bare picture, *blurred afterwards*.
 
 # %%
-jitter = lambda: Jitter(config.jitter, lab.generator("jitter"))  # noqa: E731
 alone = {  # each regularizer at three strengths
     "L2 decay": [Regularizers(decay=strength) for strength in (0.01, 0.05, 0.2)],
     "blur": [Regularizers(blur_width=strength, blur_every=4) for strength in (0.4, 0.7, 1.0)],
@@ -970,7 +968,7 @@ back_project = lab.check(back_project)
 # ### Three pictures of one decision, and an arbiter
 #
 # For each image, take the output unit of the class that `model` names, and go back from it by each of the three rules.
-# (SqueezeNet's score is a mean over places. The deconvnet starts from one activation, so there it starts where the class is seen best. From all places at once nothing comes back: what neighboring places send adds up to less than 0, and the rule cuts it off.)
+# (SqueezeNet's score is a mean over places. The deconvnet starts from one activation, so there it starts where the class is seen best. From all places at once nothing comes back.)
 # Guided backpropagation and the deconvnet draw outlines, the gradient draws noise.
 # Which one shows what the decision rests on?
 #
@@ -1041,13 +1039,9 @@ x, y = single[:one_count], named[:one_count]
 lab.record("covered/nothing", certainty[sure_of][:one_count].mean(), unit="probability")
 
 
-def cell_sums(picture):
-    """Gradient times image, the first-order loss when a pixel becomes 0, summed over each cell; the sign counts."""
-    return F.avg_pool2d(picture.sum(1, keepdim=True), config.cell, ceil_mode=True, count_include_pad=False)[:, 0]
-
-
 marks = {rule: lambda x, y, rule=rule: cell_means(back(model, x, y, rule), config.cell) for rule in rules}
-marks["gradient x image"] = lambda x, y: cell_sums(x * back(model, x, y, "gradient")).clamp(min=0)
+times_image = lambda x, y: x * back(model, x, y, "gradient")  # noqa: E731
+marks["gradient x image"] = lambda x, y: cell_means(times_image(x, y), config.cell, signed=True).clamp(min=0)
 marks["occlusion"] = lambda x, y: occlusion(model, x, y, **grid).clamp(min=0)
 marks["outlines"] = lambda x, y: cell_means(outlines(x), config.cell)
 rankings = {name: mark(x, y) for name, mark in marks.items()}
@@ -1304,9 +1298,9 @@ lab.claim("transfers")
 
 # %% [markdown]
 # The first convolutions of a network for the other half serve the new classes.
-# Three kept are too many: the third layer is made for the old ones.
+# Three kept are too many.
 # What the photograph network learned, colors, serves digits no better than random weights; at `full`, for real photographs, it does better.
-# What is general is general for tasks that are near.
+# How general a layer is depends on both tasks.
 #
 # ### A deconvnet is nearly backpropagation
 #
@@ -1617,8 +1611,6 @@ covered[:, :, quarter : 2 * quarter, quarter:-quarter] = 0
 corners = torch.randint(0, 2 * quarter, (20, 2), generator=lab.generator("corners")).tolist()
 for each, (row, column) in zip(anywhere, corners, strict=True):
     each[:, row : row + quarter, column : column + 2 * quarter] = 0
-
-
 for each in config.layers:
     whole, same, other = (FeatureMaps(model, each)(part)[each].amax((2, 3)) for part in (subject, covered, anywhere))
     lab.record(f"correspondence/same part, {each}", correspondence(whole, same), unit="Delta")
@@ -1628,7 +1620,7 @@ for each in config.layers:
 # ### Going further
 #
 # - Train the digit network with turns of up to 180 degrees (`angles` in `digit_scenes`). Which curve of section 2 changes, and what does it cost in accuracy?
-# - Repeat the transfer of section 3 with 50 labels and with 1,000. How many convolutions should be kept then?
+# - Repeat the transfer above with 50 labels and with 1,000. How many convolutions should be kept then?
 # - Draw with `YOSINSKI_SETS` of `labkit.papers.cnn_visualization`, the paper's four recommended sets. Which are nearest to a photograph?
 # - Shuffle the layers one by one from the last to the first, as Adebayo and others do. Where does each picture begin to change?
 #

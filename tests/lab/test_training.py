@@ -688,3 +688,10 @@ def test_drawing_nothing_is_refused() -> None:
     options = {"epochs": 1, "batch_size": 4, "generator": torch.Generator(), "lr": 0.1}
     with pytest.raises(ValueError, match="tensors of one common, non-zero length"):
         fit_drawn(nn.Linear(2, 1), lambda m, x, _: m(x).mean(), lambda epoch: (), **options)
+
+
+def test_a_loss_that_is_not_finite_is_reported_with_the_epoch_in_which_it_was() -> None:
+    options = {"epochs": 4, "batch_size": 4, "generator": torch.Generator(), "lr": 0.1}
+    bad = lambda epoch: (torch.full((8, 2), math.nan if epoch == 2 else 1.0),)  # noqa: E731
+    with pytest.raises(ValueError, match="nan in epoch 3"):
+        fit_drawn(nn.Linear(2, 1), lambda m, x, _: m(x).mean(), bad, **options)

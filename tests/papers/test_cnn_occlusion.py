@@ -189,3 +189,9 @@ def test_a_faint_picture_has_halves_like_a_strong_one() -> None:
 
 def test_a_single_column_is_on_neither_half() -> None:
     assert share_on_half(torch.ones(1, 2, 1), torch.tensor([False])).item() == 0
+
+
+def test_signed_means_let_colors_and_pixels_cancel_out() -> None:
+    picture = torch.tensor([[[[1.0, -1.0], [2.0, 0.0]], [[-3.0, 1.0], [0.0, 4.0]]]])  # two colors, one cell
+    assert cell_means(picture, 2, signed=True).item() == 1.0
+    assert cell_means(picture, 2).item() == 3.0

@@ -6,9 +6,10 @@ import pytest
 import torch
 from networks import initialized, state
 from tensors import normal, seeded
-from torch import Tensor, nn
+from torch import nn
 
 from labkit.papers.cnn_feature_maps import FeatureMaps
+from labkit.papers.cnn_pictures import fine_detail
 from labkit.papers.cnn_step_by_step import ascend
 from labkit.papers.cnn_visualization import Regularizers, activation_maximization
 from labkit.papers.feature_visualization import (
@@ -26,13 +27,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def network() -> nn.Sequential:
     layers = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
     return initialized(nn.Sequential(*layers))
-
-
-def fine(images: Tensor) -> Tensor:
-    """Share of the power beyond a quarter of a cycle a pixel, (B,)."""
-    power = torch.fft.fft2(images - images.mean((2, 3), keepdim=True)).abs().square().sum(1)
-    sides = [torch.fft.fftfreq(side) for side in images.shape[2:]]
-    return power[:, torch.hypot(sides[0][:, None], sides[1]) > 0.25].sum(1) / power.sum((1, 2))
 
 
 # ---- transformation robustness --------------------------------------------------------------------------------------
@@ -114,7 +108,7 @@ def test_preconditioned_an_ascent_is_less_fine() -> None:
         seen = nn.Sequential(first, Readout(model, "3", torch.eye(8)))
         found, way = ascend(seen, 2, start, steps=40, lr=1.0, desired=0.05)
         assert way[-1] > way[0]
-        detail[name] = fine(found - start).item()
+        detail[name] = fine_detail(found - start).item()
     assert detail["preconditioned"] < 0.2 * detail["plain"], detail
 
 
