@@ -969,7 +969,7 @@ back_project = lab.check(back_project)
 #
 # For each image, take the output unit of the class that `model` names, and go back from it by each of the three rules.
 # (SqueezeNet's score is a mean over places. The deconvnet starts from one activation, so there it starts where the class is seen best. From all places at once nothing comes back.)
-# Guided backpropagation and the deconvnet draw outlines, the gradient draws noise.
+# Guided backpropagation draws outlines, and so does the deconvnet (SqueezeNet's only around the place where it starts); the gradient draws noise.
 # Which one shows what the decision rests on?
 #
 # Zeiler and Fergus have a test that needs no rule at all, **occlusion**: cover a square of the image with the mean color, ask the network again, and note how much the unit loses; move the square; repeat.
