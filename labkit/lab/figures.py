@@ -166,6 +166,19 @@ def bars(ax: plt.Axes, groups: Sequence[str], series: dict[str, Sequence[float]]
         ax.legend(frameon=False)
 
 
+def rates(ax: plt.Axes, names: Sequence[str], successes: Sequence[int], count: int, **look: Any) -> None:
+    """Horizontal bars of successes / count in percent, each with its 95 % interval (Wilson's) and its number."""
+    from scipy.stats import binomtest
+
+    percent = 100 * np.asarray(successes) / count
+    intervals = [binomtest(int(k), count).proportion_ci(method="wilson") for k in successes]
+    ax.barh(names, percent, **look)
+    ax.hlines(range(len(names)), [100 * i.low for i in intervals], [100 * i.high for i in intervals], color="black")
+    for place, (value, interval) in enumerate(zip(percent, intervals, strict=True)):
+        ax.text(100 * interval.high + 2, place, f"{value:.0f}", va="center", fontsize=10)
+    ax.set(xlim=(0, 119), ylim=(len(names) - 0.5, -0.5))
+
+
 def number_table(ax: plt.Axes, rows: Sequence[str], columns: Sequence[str], values: Any, *, low: float = 0.0) -> None:
     """A table of numbers (rows, columns) in [0, 1] on grey: the darker the larger, white at `low` and below.
 

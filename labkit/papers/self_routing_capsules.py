@@ -18,7 +18,6 @@ from functools import wraps
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-12  # only where nothing is active; a larger one would change what the equations say
 VARIANCE_FLOOR = 1e-8  # added to EM routing's variances, as in the code of Hahn et al. (2019)
@@ -105,8 +104,10 @@ class WeightedVotes(torch.autograd.Function):
         matrices = W.permute(2, 0, 1, 3).flatten(1, 2)  # (B, I * C, D)
         found = u.new_empty(u.shape[1], *W.shape[2:])  # (M, B, D)
         for part, poses, weights in _parts(u, r):
+            weighted = torch.empty_like(poses)  # (m, I, C), in the same memory for each j
             for j, matrix in enumerate(matrices):
-                torch.mm((poses * weights[j]).flatten(1), matrix, out=found[part, j])
+                torch.mul(poses, weights[j], out=weighted)
+                torch.mm(weighted.flatten(1), matrix, out=found[part, j])
         return found
 
     @staticmethod
@@ -115,13 +116,15 @@ class WeightedVotes(torch.autograd.Function):
         matrices = W.permute(2, 0, 1, 3).flatten(1, 2)  # (B, I * C, D)
         to_u, to_r, to_W = torch.empty_like(u), torch.empty_like(r), torch.zeros_like(matrices)
         for part, poses, weights in _parts(u, r):
-            to_poses = torch.zeros_like(poses)  # (m, I, C)
+            to_poses, weighted, back = torch.zeros_like(poses), *poses.new_empty(2, *poses.shape)  # (m, I, C)
+            to_weights = torch.empty_like(weights[..., 0])  # (B, m, I)
             for j, matrix in enumerate(matrices):
-                to_W[j].addmm_((poses * weights[j]).flatten(1).T, gradient[part, j])
-                back = (gradient[part, j] @ matrix.T).view_as(poses)
-                to_r[:, part, j] = (back * poses).sum(2).T
+                torch.mul(poses, weights[j], out=weighted)
+                to_W[j].addmm_(weighted.flatten(1).T, gradient[part, j])
+                torch.mm(gradient[part, j], matrix.T, out=back.view(len(back), -1))
                 to_poses.addcmul_(back, weights[j])
-            to_u[:, part] = to_poses.transpose(0, 1)
+                torch.sum(back.mul_(poses), 2, out=to_weights[j])
+            to_u[:, part], to_r[:, part] = to_poses.transpose(0, 1), to_weights.permute(2, 1, 0)
         return to_u, to_r, to_W.unflatten(1, W.shape[:2]).permute(1, 2, 0, 3)
 
 
@@ -266,8 +269,11 @@ def dynamic_routing(votes: Tensor, iterations: int = 3) -> Tensor:
 class DynamicRouting2d(CapsuleLayer):
     """`dynamic_routing` of votes W_ij u_i: capsules send more to those with whom their votes agree.
 
-    A capsule's activation is the length of its pose. Sabour et al. (2017).
+    A capsule's activation is the length of its pose. `route`, (votes, iterations) -> poses, may be given to one layer
+    to have it route in another way. Sabour et al. (2017).
     """
+
+    route = staticmethod(dynamic_routing)
 
     def __init__(
         self,
@@ -290,9 +296,12 @@ class DynamicRouting2d(CapsuleLayer):
     @in_full_precision
     def forward(self, u: Tensor) -> Tensor:
         """Poses (N, A * C, H, W) -> (N, B * D, h, w), each of a length below 1."""
+        return self.maps(self.route(self.cast(u), self.iterations), u)
+
+    def cast(self, u: Tensor) -> Tensor:
+        """The votes W_ij u_i of poses (N, A * C, H, W), as (M, B, I, D)."""
         votes = torch.bmm(self.windows(u, self.C), self.weight.flatten(2))  # (I, M, B * D)
-        votes = votes.unflatten(2, (self.B, self.D)).permute(1, 2, 0, 3).contiguous()  # (M, B, I, D)
-        return self.maps(dynamic_routing(votes, self.iterations), u)
+        return votes.unflatten(2, (self.B, self.D)).permute(1, 2, 0, 3).contiguous()
 
 
 # ---- EM routing -----------------------------------------------------------------------------------------------------
@@ -345,10 +354,9 @@ def _expect(squares: Tensor, up: Tensor, variance: Tensor) -> Tensor:
 class EMRouting2d(CapsuleLayer):
     """`em_routing` of votes P_i W_ij: poses are square matrices, C = D = n * n. Hinton et al. (2018).
 
-    Where votes are many: some windows at a time, and again in the backward pass, so that little has to be kept.
+    `em_routing_fast.py` finds the same with the least movement of votes through memory, some windows at a time. It can
+    be differentiated once.
     """
-
-    PART = 2**21  # numbers of votes at a time, 8 MiB
 
     def __init__(
         self, A: int, B: int, C: int = 16, kernel: int = 1, stride: int = 1, padding: int = 0, iterations: int = 3
@@ -365,26 +373,11 @@ class EMRouting2d(CapsuleLayer):
     @in_full_precision
     def forward(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Activations (N, A, H, W) and poses (N, A * C, H, W) -> (N, B, h, w) and (N, B * C, h, w)."""
-        active, poses = self.windows(a, 1), self.windows(u, self.C)  # (I, M, 1), (I, M, C)
-        rows = poses.unflatten(2, (self.n, self.n)).flatten(1, 2)  # (I, M * n, n)
-        votes = torch.bmm(rows, self.weight.flatten(2)).unflatten(2, (self.B, self.n))  # (I, M * n, B, n)
-        votes = votes.unflatten(1, (-1, self.n)).permute(1, 3, 2, 4, 0).flatten(2, 3).contiguous()  # (M, B, C, I)
-        active = active.squeeze(2).T  # (M, I)
-        step = max(1, self.PART // votes[0].numel())
-        if step >= len(votes):
-            up, mean = self._fit(votes, active)
-            return self.maps(up, a), self.maps(mean, a)
-        parts = zip(votes.split(step), active.split(step), strict=True)
-        if torch.is_grad_enabled():
-            fitted = [checkpoint(self._fit, *part, use_reentrant=False) for part in parts]
-        else:
-            fitted = [self._fit(*part) for part in parts]
-        up, mean = (torch.cat(found) for found in zip(*fitted, strict=True))
-        return self.maps(up, a), self.maps(mean, a)
+        from labkit.papers.em_routing_fast import fitted_gaussians  # here, as it imports this module
 
-    def _fit(self, votes: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-        """Votes (M, B, C, I) and activations (M, I) -> activations (M, B) and means (M, B, C)."""
-        return em_routing(votes.transpose(2, 3), active, self.beta_u, self.beta_a, self.iterations)
+        poses, active = self.windows(u, self.C), self.windows(a, 1).squeeze(2).T  # (I, M, C), (M, I)
+        up, mean = fitted_gaussians(poses, active, self.weight, self.beta_u, self.beta_a, self.iterations)
+        return self.maps(up, a), self.maps(mean, a)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
@@ -436,6 +429,11 @@ def resnet20_features(colours: int = 3) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
+# mean and standard deviation of each color, in brightness from 0 to 1, in the code of Hahn et al.
+CHANNEL_STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "svhn": ((109.9 / 255, 109.7 / 255, 113.8 / 255), (50.1 / 255, 50.6 / 255, 50.8 / 255)),
+}
 SMALLNORB = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2))  # Hahn et al.'s network for smallNORB
 
 
@@ -475,8 +473,8 @@ class CapsuleNetwork(nn.Module):
             raise ValueError(f"routing must be 'self', 'dynamic' or 'em', got {routing!r}")
         self.routing, self.types, self.size = routing, types, pose
         self.features = features
-        self.pose = _primary(channels, types * pose)
-        self.activation = None if routing == "dynamic" else nn.Sequential(_primary(channels, types), nn.Sigmoid())
+        self.pose = primary_maps(channels, types * pose)
+        self.activation = None if routing == "dynamic" else nn.Sequential(primary_maps(channels, types), nn.Sigmoid())
         self.hidden = nn.ModuleList(
             _routed(routing, types, types, pose, kernel=3, stride=1 if i else 2, padding=1) for i in range(depth - 1)
         )
@@ -534,7 +532,7 @@ class CapsuleNetwork(nn.Module):
         return squash(u.unflatten(1, (self.types, self.size)), dim=2).flatten(1, 2)
 
 
-def _primary(channels: int, out: int) -> nn.Sequential:
+def primary_maps(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
 
 

@@ -18,6 +18,7 @@ from labkit.papers.self_routing_capsules import (
     DynamicRouting2d,
     EMRouting2d,
     SelfRouting2d,
+    em_routing,
     pose_average,
     routed_activations,
     routing_coefficients,
@@ -88,6 +89,15 @@ def em_routing_by_textbook(layer: EMRouting2d, a: Tensor, u: Tensor) -> tuple[Te
         up = torch.sigmoid(0.01 * (1 - 0.95**t) * (layer.beta_a - cost))
         density = -((votes - mean).square() / (2 * variance)).sum(3) - 0.5 * variance.log().sum(3)
         r = (up.log()[:, None] + density).softmax(2)
+    return layer.maps(up, a), layer.maps(mean, a)
+
+
+def em_routing_with_stored_votes(layer: EMRouting2d, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """A better textbook: all votes by one batched product, and autograd through `em_routing`."""
+    poses = layer.windows(u, layer.C).unflatten(2, (layer.n, layer.n))  # (I, M, n, n)
+    votes = torch.einsum("imxy,iybz->mbixz", poses, layer.weight).flatten(3)  # (M, B, I, D)
+    active = layer.windows(a, 1).squeeze(2).T
+    up, mean = em_routing(votes, active, layer.beta_u, layer.beta_a, layer.iterations)
     return layer.maps(up, a), layer.maps(mean, a)
 
 
@@ -165,33 +175,70 @@ def test_self_routing_needs_less_than_a_third_of_the_memory(capsys) -> None:
     assert textbook > 3 * ours
 
 
-# ---- the heads ------------------------------------------------------------------------------------------------------
+# ---- dynamic routing ------------------------------------------------------------------------------------------------
 
-HEADS = {
-    "dynamic": (lambda: DynamicRouting2d(32, 10, 16, 16, kernel=8), dynamic_routing_by_textbook),
-    "em": (lambda: EMRouting2d(32, 10, 16, kernel=8), em_routing_by_textbook),
+
+def dynamic_head() -> tuple[DynamicRouting2d, Tensor, Tensor]:
+    """2,048 to 10 capsules of 16 numbers."""
+    return DynamicRouting2d(32, 10, 16, 16, kernel=8), *lower(8)
+
+
+def test_a_head_with_dynamic_routing(benchmark) -> None:
+    layer, a, u = dynamic_head()
+    measure(benchmark, "dynamic", forward_and_backward, lambda a, u: (layer(u),), a, u)
+
+
+def test_a_head_with_dynamic_routing_by_textbook(benchmark, capsys) -> None:
+    layer, a, u = dynamic_head()
+    run = lambda a, u: dynamic_routing_by_textbook(layer, a, u)  # noqa: E731
+    benchmark.pedantic(forward_and_backward, (run, a, u), rounds=1, warmup_rounds=1)
+    assert "dynamic" in seconds, "nothing to compare with: run this file as a whole"
+    ratio = benchmark.stats.stats.min / seconds["dynamic"]
+    with capsys.disabled():
+        print(f"\ndynamic head, 2,048 to 10: {seconds['dynamic']:.2f} s, textbook {ratio:.1f} times that")
+
+
+# ---- EM routing -----------------------------------------------------------------------------------------------------
+
+EM = {  # a layer and a number of images: all of them would take the textbook 10 GB in a hidden layer
+    "head, 2,048 to 10": (lambda: EMRouting2d(32, 10, 16, kernel=8), BATCH),
+    "hidden, 288 to 32": (lambda: EMRouting2d(32, 32, 16, kernel=3, stride=2, padding=1), BATCH // 4),
 }
 
 
-@pytest.mark.parametrize("routing", HEADS)
-def test_a_head_of_2048_to_10_capsules(benchmark, routing: str) -> None:
-    layer = HEADS[routing][0]()
-    a, u = lower(8)
-    run = (lambda a, u: (layer(u),)) if routing == "dynamic" else layer
-    measure(benchmark, routing, forward_and_backward, run, a, u)
+def em(size: str) -> tuple[EMRouting2d, Tensor, Tensor]:
+    make, images = EM[size]
+    return make(), *(x[:images].detach().requires_grad_() for x in lower(8))
 
 
-@pytest.mark.parametrize("routing", HEADS)
-def test_a_head_by_textbook(benchmark, capsys, routing: str) -> None:
-    make, textbook = HEADS[routing]
-    layer = make()
-    a, u = lower(8)
-    run = lambda a, u: textbook(layer, a, u)  # noqa: E731
-    benchmark.pedantic(forward_and_backward, (run, a, u), rounds=1, warmup_rounds=1)
-    assert routing in seconds, "nothing to compare with: run this file as a whole"
-    ratio = benchmark.stats.stats.min / seconds[routing]
+@pytest.mark.parametrize("size", EM)
+def test_the_three_formulations_of_em_routing_agree(size: str) -> None:
+    layer, a, u = em(size)
+    with torch.no_grad():
+        found = layer(a[:2], u[:2])
+        for formulation in (em_routing_by_textbook, em_routing_with_stored_votes):
+            torch.testing.assert_close(found, formulation(layer, a[:2], u[:2]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", EM)
+def test_em_routing(benchmark, size: str) -> None:
+    measure(benchmark, f"em, {size}", forward_and_backward, *em(size))
+
+
+@pytest.mark.parametrize(
+    "formulation", [em_routing_with_stored_votes, em_routing_by_textbook], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize("size", EM)
+def test_em_routing_in_another_formulation(benchmark, capsys, size: str, formulation: Callable) -> None:
+    layer, a, u = em(size)
+    run = lambda a, u: formulation(layer, a, u)  # noqa: E731
+    benchmark.pedantic(forward_and_backward, (run, a, u), rounds=2, warmup_rounds=1)
+    assert f"em, {size}" in seconds, "nothing to compare with: run this file as a whole"
+    ours = seconds[f"em, {size}"]
+    ratio = benchmark.stats.stats.min / ours
     with capsys.disabled():
-        print(f"\n{routing} head, 2,048 to 10: {seconds[routing]:.2f} s, textbook {ratio:.1f} times that")
+        print(f"\nem {size}, {len(a)} images: {ours:.2f} s, {formulation.__name__} {ratio:.1f} times that")
+    assert ratio > 1
 
 
 # ---- growth ---------------------------------------------------------------------------------------------------------
