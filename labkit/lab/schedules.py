@@ -11,8 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
 def one_cycle(model: nn.Module, lr: float, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
     """Adam whose step size rises to `lr` in the first three tenths of `steps`, then falls to nearly 0."""
-    # Not fused: where convolutions are channels_last, a fused step cannot go on from a checkpoint.
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     # One step more than batches, since `fit` moves the schedule after the last one, too.
     return optimizer, OneCycleLR(optimizer, lr, total_steps=steps + 1)
 

@@ -25,6 +25,7 @@ from labkit.lab.figures import (
     in_numbers,
     number_table,
     panels,
+    rates,
     scatter_classes,
     tiled,
 )
@@ -320,3 +321,17 @@ def test_a_png_has_the_pixels_of_the_figure_and_no_channel_that_says_nothing(col
 )
 def test_numbers_are_told_by_name_with_two_decimals(values: dict, said: str) -> None:
     assert in_numbers(values) == said
+
+
+def test_rates_stand_with_their_interval_and_their_number() -> None:
+    figure, ax = panels()
+    rates(ax, ["none", "half", "all"], [0, 50, 100], 100)
+    assert [text.get_text() for text in ax.texts] == ["0", "50", "100"]
+    assert [bar.get_width() for bar in ax.patches] == [0, 50, 100]
+    (lines,) = ax.collections
+    ends = [segment[:, 0] for segment in lines.get_segments()]
+    assert ends[0][0] == pytest.approx(0)
+    assert 3 < ends[0][1] < 5
+    assert ends[1] == pytest.approx([40.4, 59.6], abs=0.1)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first stands on top
+    plt.close(figure)
