@@ -50,19 +50,21 @@ def image_task(
     return ImageTask(name, *parts, ((-mean / std).to(device), ((1 - mean) / std).to(device)))
 
 
-def strongest_pieces(images: Tensor, a: Tensor, count: int, size: int, outside: Tensor | float = 0.0) -> Tensor:
+def strongest_pieces(
+    images: Tensor, a: Tensor, count: int, size: int, stride: int, outside: Tensor | float = 0.0
+) -> Tensor:
     """Of square images (N, C, S, S) the pieces at which activations (N, h, h) are largest: (count, C, size, size).
 
-    Each comes from another image and is centered at its place of the map; `outside`, (C, 1, 1), fills what lies beyond
-    the rim. Raises ValueError if there are fewer images than pieces.
+    Each comes from another image and is centered at the pixel `stride` * place, where padded convolutions of that total
+    stride look; `outside`, (C, 1, 1), fills what lies beyond the rim. Raises ValueError if there are fewer images than
+    pieces.
     """
     if len(images) < count:
         raise ValueError(f"{count} pieces, each of another image, cannot come from {len(images)} images")
     strongest, places = a.flatten(1).max(1)
-    step, rim = images.shape[2] / a.shape[2], size // 2 + 1
-    padded = torch.nn.functional.pad(images - outside, (rim,) * 4) + outside
+    padded = torch.nn.functional.pad(images - outside, (size // 2, size) * 2) + outside
     pieces = []
     for image in strongest.topk(count).indices.tolist():
-        top, left = (int((at + 0.5) * step) + rim - size // 2 for at in divmod(int(places[image]), a.shape[2]))
+        top, left = (stride * at for at in divmod(int(places[image]), a.shape[2]))
         pieces.append(padded[image, :, top : top + size, left : left + size])
     return torch.stack(pieces)

@@ -48,19 +48,18 @@ def test_pixels_are_standardized_and_the_box_holds_black_and_white(colored: Data
 
 
 def test_pieces_lie_where_the_map_fires_and_come_from_different_images() -> None:
-    images = torch.zeros(3, 1, 16, 16)
-    images[0, 0, 2, 2], images[1, 0, 6, 14], images[2, 0, 14, 14] = 1.0, 2.0, 3.0  # in the middle of a cell of 4 x 4
+    images, outside = torch.zeros(3, 1, 16, 16), torch.tensor(-1.0).view(1, 1, 1)
+    images[0, 0, 0, 0], images[1, 0, 4, 12], images[2, 0, 12, 12] = 1.0, 2.0, 3.0  # where places of a stride of 4 look
     a = torch.zeros(3, 4, 4)
     a[0, 0, 0], a[1, 1, 3], a[2, 3, 3], a[2, 3, 2] = 0.5, 0.9, 0.7, 0.6
-    pieces = strongest_pieces(images, a, 2, 4, outside=torch.tensor(-1.0).view(1, 1, 1))
+    pieces = strongest_pieces(images, a, 2, 4, 4, outside)
     assert pieces.shape == (2, 1, 4, 4)
-    assert pieces[0, 0, 2, 2] == 2.0
-    assert pieces[1, 0, 2, 2] == 3.0
-    whole = strongest_pieces(images, a, 3, 8, outside=torch.tensor(-1.0).view(1, 1, 1))
-    assert whole[2, 0, 4, 4] == 1.0
-    assert (whole[2, 0, :2] == -1).all()
+    assert pieces[:, 0, 2, 2].tolist() == [2.0, 3.0]
+    third = strongest_pieces(images, a, 3, 8, 4, outside)[2, 0]
+    assert third[4, 4] == 1.0
+    assert (third[:4] == -1).all()  # beyond the rim
 
 
 def test_more_pieces_than_images_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot come from 2 images"):
-        strongest_pieces(torch.zeros(2, 1, 8, 8), torch.zeros(2, 4, 4), 3, 4)
+        strongest_pieces(torch.zeros(2, 1, 8, 8), torch.zeros(2, 4, 4), 3, 4, 2)
