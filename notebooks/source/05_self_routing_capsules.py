@@ -1036,8 +1036,9 @@ def overlap(a):
 with lab.seeded(f"{main.name}, self-2, None"):
     beginner = build(main, "self-2").to(lab.device).eval()  # your network before it was trained
 shuffled = deepcopy(yours).requires_grad_(False)  # as sharp, but each capsule's gate leads elsewhere
+draws = lab.generator("gates")
 for route, bias in zip(shuffled.hidden.route, shuffled.hidden.bias, strict=True):
-    order = torch.randperm(len(bias[0]), generator=lab.generator("gates"))
+    order = torch.randperm(len(bias[0]), generator=draws)
     route.copy_(route[:, order]), bias.copy_(bias[:, order])
 active = predict(yours.primary, main.test)[0]
 channels = predict(yours.features, main.test)
@@ -1131,8 +1132,8 @@ lab.predict("hardest", "Which network will BIM fool least often?", choices=list(
 
 
 # %%
-def understood(task, count):
-    """The first `count` test images that all networks of a task classify correctly, with labels."""
+def understood(task, count, names=heads):
+    """The first `count` test images that all these networks of a task classify correctly, with labels."""
     right = torch.stack(
         [predict(nets[task.name, head], task.test, 100).argmax(1) == task.test_labels for head in heads]
     )
@@ -1225,7 +1226,7 @@ lab.predict(
 
 # %%
 compared = (*heads, "sharp", "one round")
-x, y = understood(digits, config.changed)
+x, y = understood(digits, config.changed, compared)
 low, high = digits.box
 noise = torch.randn(x.shape, generator=lab.generator("noise")).to(lab.device) * (high - low)
 

@@ -650,3 +650,13 @@ def test_eps_of_0_changes_nothing() -> None:
 def test_bad_input_is_answered_with_one_sentence(call: Callable, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_dynamic_routing_layer_may_route_in_another_way() -> None:
+    layer, u = DynamicRouting2d(A=2, B=3, C=4, D=5, kernel=2), torch.randn(2, 8, 3, 3, generator=seeded())
+    votes = layer.cast(u)
+    assert votes.shape == (2 * 4, 3, 8, 5)
+    assert torch.allclose(layer(u), layer.maps(dynamic_routing(votes), u))
+    layer.route = lambda votes, iterations: iterations * votes.mean(2)
+    assert torch.allclose(layer(u), layer.maps(3 * votes.mean(2), u))
+    assert DynamicRouting2d.route is dynamic_routing  # other layers route as before
