@@ -1134,9 +1134,8 @@ lab.predict("hardest", "Which network will BIM fool least often?", choices=list(
 # %%
 def understood(task, count, names=heads):
     """The first `count` test images that all these networks of a task classify correctly, with labels."""
-    right = torch.stack(
-        [predict(nets[task.name, head], task.test, 100).argmax(1) == task.test_labels for head in heads]
-    )
+    named = [predict(nets[task.name, head], task.test, 100).argmax(1) for head in names]
+    right = torch.stack([each == task.test_labels for each in named])
     if not right.all(0).any():
         raise ValueError(f"no image of {task.name} is recognized by all networks: look at their errors")
     return task.test[right.all(0)][:count], task.test_labels[right.all(0)][:count]
