@@ -33,7 +33,7 @@
 # | Pooling loses the direction of a digit; the pose of its capsule keeps it; a decoder makes it keep more | review; Sabour and others | 6 |
 # | The gates look at the image; capsules specialize in disjoint regions of the feature space | paper | 7 |
 # | Self-routing is the hardest to attack | paper | 8 |
-# | Capsules withstand turns, sizes, shears and shifts; self-routing does best, also under noise; a mean over places does not care where things are | paper; review; common belief | 9 |
+# | Capsules withstand rotation, scaling, shear and shifts; self-routing does best, also under noise; a mean over places does not care where things are | paper; review; common belief | 9 |
 # | Capsules are equivariant; more capsules are more robust; what looks robust is robust | review; paper; ours | Further |
 
 # %% [markdown]
@@ -456,7 +456,7 @@ for d in (3, 7):
 
 # %% [markdown]
 # In Jupyter, turn a digit and watch.
-# What one would like of capsules is that poses change with the angle while the routing stays.
+# What one would like of capsules is that poses change with the angle while the routing stays the same.
 
 
 # %%
@@ -564,7 +564,8 @@ lab.reveal("leftovers", "0" if second < 1e-3 else "above 0, below 0.2" if second
 #
 # ### Does it route?
 #
-# On a toy it does. In a trained network, look at the shares: the **entropy** $H(c_i) = -\sum_j c_{ij} \log c_{ij}$ is 0 if capsule $i$ gives all to one class, and $\log 10 = 2.303$ if it gives equal shares to all ten (in nats, as logarithms are natural).
+# On a toy it does.
+# In a trained network, look at the shares: the **entropy** $H(c_i) = -\sum_j c_{ij} \log c_{ij}$ is 0 if capsule $i$ gives all to one class, and $\log 10 = 2.303$ if it gives equal shares to all ten (in nats, as logarithms are natural).
 # (In the mean, a capsule counts as its votes are long.)
 # Take a network with one layer of dynamic routing, yours: at `quick` 64 primary capsules (4 types at 16 places) vote for ten classes.
 
@@ -936,7 +937,8 @@ lab.claim("decoder-keeps")
 # %% [markdown]
 # ### What each number of a pose draws
 #
-# The decoder makes poses visible.
+# A pose is not where the direction is kept best: as few numbers of the same backbone's pooled maps tell it as well or better.
+# But with a decoder poses can be seen.
 # Take the class pose of a test digit, change one number (one row each) in eleven steps, two standard deviations of its class to either side, and draw.
 
 # %%
