@@ -773,7 +773,9 @@ lab.claim("self-better")
 # %%
 batch, its_labels = main.train[:64].clone(), main.train_labels[:64]  # a slice shares the memory of the whole set
 for head in heads:
-    net = nets[main.name, head]
+    net = deepcopy(nets[main.name, head])
+    if head == "dynamic":  # the library's, so that it does not matter how yours is written
+        net.last.route = paper.dynamic_routing
     lab.record(f"cost/{head}/MACs", macs(net, batch) / 1e3, unit="thousand for one image")
     if head != "self-2":  # its class poses go unused, and what is left of them is chance
         lab.record(f"cost/{head}/kept", saved_megabytes(net, batch), unit="MB for a batch of 64")
