@@ -1298,7 +1298,8 @@ print("nn.KLDivLoss: ", round(nn.KLDivLoss(reduction="sum")(rho_hat.log(), rho).
 
 # %% tags=["nbval-check-output"]
 too_large = torch.tensor([0.3, 1.7])
-print((0.05 * torch.log(0.05 / too_large) + 0.95 * torch.log(0.95 / (1 - too_large))).tolist())
+kl = 0.05 * torch.log(0.05 / too_large) + 0.95 * torch.log(0.95 / (1 - too_large))
+print([round(value, 4) for value in kl.tolist()])
 try:
     paper.kl_sparsity(too_large, 0.05)
 except ValueError as error:
