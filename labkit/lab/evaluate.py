@@ -132,24 +132,25 @@ def macs(model: nn.Module, x: Tensor) -> int:
 
 
 def saved_megabytes(function: Callable[..., Any], *inputs: Tensor) -> float:
-    """MB (10^6 bytes) that autograd keeps from function(*inputs) for the backward pass, without a module's weights.
+    """MB (10^6 bytes) that autograd saves in function(*inputs) for the backward pass, without a module's weights.
 
-    Of a module a copy is run, in training mode: the module itself stays as it is.
+    What belongs to a part of the result that is dropped on the way counts, too. Of a module a copy is run, in training
+    mode: the module itself stays as it is.
     """
     weights: set[int] = set()
     if isinstance(function, nn.Module):
         function = deepcopy(function).train()
         weights = {parameter.untyped_storage().data_ptr() for parameter in function.parameters()}
-    sizes = {}
+    saved = {}  # the storages themselves: as long as they are here, no two of them share an address
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _alive = function(*inputs)  # until it goes, no two of these tensors share an address
-    return sum(size for address, size in sizes.items() if address not in weights) / 1e6
+        function(*inputs)
+    return sum(storage.nbytes() for address, storage in saved.items() if address not in weights) / 1e6
 
 
 def milliseconds(function: Callable[..., object], *inputs: Any, repeats: int = 3) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 
 from labkit.lab.figures import PALETTE
 
@@ -23,9 +24,9 @@ def flows(
     """
     columns, amounts = [_array(points) for points in columns], [_array(amount) for amount in amounts]
     to_goal = np.eye(len(columns[-1]))[goal]  # of what arrives at a dot, the share that goes on to the goal
+    red, blue = np.array(to_rgb(PALETTE[2])), np.array(to_rgb(PALETTE[0]))
     for points, ends, amount in reversed(list(zip(columns, columns[1:], amounts, strict=False))):
         drawn = _largest(amount, share)
-        red, blue = (np.array(plt.matplotlib.colors.to_rgb(PALETTE[k])) for k in (2, 0))
         part = to_goal[drawn[:, 1], None]
         lines = np.stack([points[drawn[:, 0]], ends[drawn[:, 1]]], 1)  # (lines, 2, 2)
         size = amount[tuple(drawn.T)] / amount.max()

@@ -33,7 +33,7 @@
 # | Pooling loses the direction of a digit; the pose of its capsule keeps it; a decoder makes it keep more | review; Sabour and others | 6 |
 # | The gates look at the image; capsules specialize in disjoint regions of the feature space | paper | 7 |
 # | Self-routing is the hardest to attack | paper | 8 |
-# | Capsules withstand rotation, scaling, shear and shifts; self-routing withstands noise; a mean over places does not care where things are | paper; review; common belief | 9 |
+# | Capsules withstand rotation, scaling, shear and shifts; self-routing withstands noise; a mean over places does not care where things are | paper; review; ours | 9 |
 # | Capsules are equivariant; two layers are better than one, self-routing withstands changes best, more capsules are more robust; what looks robust is robust | review; paper; ours | Further |
 
 # %% [markdown]
@@ -41,7 +41,7 @@
 #
 # `profile` chooses the scale.
 # At `quick` all networks learn 4,000 digits, at `full` more of them and a part of CIFAR-10; at `paper` they are ResNet-20 on CIFAR-10 and SVHN with the published schedules, which takes days on a GPU.
-# (Run that by `labkit run 05 --profile paper`: it keeps checkpoints and resumes where it stopped.)
+# (`labkit run 05 --profile paper` keeps checkpoints and resumes.)
 # Sections 2, 5, 7 and 8 use CIFAR-10 where it is there, else digits; the others always use digits.
 # The configuration says what each profile takes; you can skip it.
 
@@ -423,7 +423,7 @@ lab.show(figure, alt=f"Test errors of your network in percent: {in_numbers(needs
 lab.claim("poses-needed")
 
 # %% [markdown]
-# (The number behind a claim says by how much it holds, +, or fails, −.)
+# (A claim's number says by how much it holds, +, or fails, −.)
 #
 # Without its poses the trained network is lost; without its activations it loses far less.
 # Whether the *matrices* are trained matters less, too: convolutions below them and gates above them learn to live with random ones.
@@ -777,7 +777,7 @@ for head in heads:
     if head == "dynamic":  # the library's, so that it does not matter how yours is written
         net.last.route = paper.dynamic_routing
     lab.record(f"cost/{head}/MACs", macs(net, batch) / 1e3, unit="thousand for one image")
-    if head != "self-2":  # its class poses go unused, and what is left of them is chance
+    if head != "self-2":  # there class poses that nobody uses would count
         lab.record(f"cost/{head}/kept", saved_megabytes(net, batch), unit="MB for a batch of 64")
     step, copy = lambda model: F.nll_loss(model(batch), its_labels).backward(), deepcopy(net).train()
     print(f"{head}: {milliseconds(step, copy):.0f} ms for a training step on this machine")
@@ -1030,7 +1030,8 @@ shuffled = deepcopy(yours).requires_grad_(False)  # as sharp, but each capsule's
 draws = lab.generator("gates")
 for route, bias in zip(shuffled.hidden.route, shuffled.hidden.bias, strict=True):
     order = torch.randperm(len(bias[0]), generator=draws)
-    route.copy_(route[:, order]), bias.copy_(bias[:, order])
+    route.copy_(route[:, order])
+    bias.copy_(bias[:, order])
 active = predict(yours.primary, main.test)[0]
 channels = predict(yours.features, main.test)
 some = torch.randperm(channels.shape[1], generator=lab.generator("channels"))[: active.shape[1]]
@@ -1058,8 +1059,8 @@ lab.show(
 lab.at_full("regions")
 
 # %% [markdown]
-# A region may be disjoint and useless.
-# So silence one hidden type after the other (its activations become 0) and count the decisions that change: if each were the only expert for its part, they would add up to all.
+# Is a type needed?
+# Silence one hidden type after the other (its activations become 0) and count the decisions that change: if each were the only expert for its part, they would add up to all.
 
 # %%
 decided = (c * yours.last.windows(a, 1)).sum(0).argmax(1)
@@ -1167,7 +1168,6 @@ lab.at_full("attacks")
 lab.claim("hardest")
 
 # %% [markdown]
-# Is it the capsules?
 # Look where `convolution` stands, which has none, and remember that `dynamic` hardly routes.
 #
 # ### What an attack looks like
@@ -1520,7 +1520,7 @@ lab.claim("self-affine")
 # %% [markdown]
 # ### Three ways to fool oneself
 #
-# - **The wrong box.** The authors' code clips attacked images to $[-1, 1]$, though standardized ones reach from -2.4 to 2.7 (photographs) or from -0.4 to 2.8 (digits). That changes bright and dark pixels by far more than $\varepsilon$, before any attack.
+# - **The wrong box.** The authors' code clips attacked images to $[-1, 1]$, though standardized ones reach from -2.4 to 2.8 (photographs) or from -0.4 to 2.8 (digits). That changes bright and dark pixels by far more than $\varepsilon$, before any attack.
 # - **A short leash.** With growing $\varepsilon$ an attack in small steps must come to succeed on every image. Where it does not, the attack fails, and says nothing about robustness.
 # - **Foreign attacks.** A network may only look robust because its gradient is a bad guide (Athalye and others, 2018). Then images that were made to fool *another* network harm it more than its own.
 

@@ -200,6 +200,17 @@ def test_the_memory_kept_for_the_backward_pass_is_that_of_its_tensors() -> None:
     assert saved_megabytes(lambda x: x.exp().exp().sum(), x) == pytest.approx(2)
 
 
+def test_what_is_dropped_on_the_way_counts_each_time_wherever_it_lay() -> None:
+    x = torch.rand(250, 1000, requires_grad=True)
+
+    def drops(x: Tensor) -> Tensor:
+        for _ in range(5):
+            (2 * x).sin()  # the memory of 2 * x is free again, and may be that of the next one
+        return (2 * x).sin()
+
+    assert saved_megabytes(drops, x) == pytest.approx(6)
+
+
 def test_weights_are_no_memory_of_the_forward_pass() -> None:
     x = torch.randn(1000, 250, generator=seeded(), requires_grad=True)
     assert saved_megabytes(nn.Linear(250, 250), x) == pytest.approx(1)  # its input, not the 0.25 MB of its weights
