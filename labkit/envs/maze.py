@@ -245,8 +245,9 @@ class VectorMaze(VectorEnv):
 
     Observations (B, 2, H, W) bytes, or (B,) numbers without `digits`; rewards, terminated, truncated (B,). After the
     end of an episode the next step resets that maze, whatever the action, with reward 0 (AutoresetMode.NEXT_STEP). An
-    integer seed s seeds maze i with s + i. `random_moves` may be one number for all, or (B,). Raises ValueError as
-    `Maze` does.
+    integer seed s seeds maze i with s + i. `random_moves` may be one number for all, or (B,). With
+    `autoreset_mode=AutoresetMode.DISABLED` mazes stay at their ends until reset(options={"reset_mask": (B,) booleans})
+    begins those anew; a step in an ended maze is refused. Raises ValueError as `Maze` does.
     """
 
     BLOCK = 64  # rows of uniform numbers that each maze draws at a time
@@ -260,7 +261,10 @@ class VectorMaze(VectorEnv):
         goal_reward: float = 1000.0,
         bump_reward: float = -1.0,
         max_steps: int = 1000,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     ) -> None:
+        if autoreset_mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
+            raise ValueError(f"a VectorMaze resets at the next step or not by itself, got {autoreset_mode}")
         self.walls = _checked(walls, 3, random_moves, max_steps)
         self.num_envs, self.size = self.walls.shape[:2]
         self.random_moves, self.max_steps = random_moves, max_steps
@@ -269,7 +273,7 @@ class VectorMaze(VectorEnv):
         self.single_observation_space, self.single_action_space = _spaces(self.size, self.images)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.metadata = {"autoreset_mode": autoreset_mode}
         self._framed = np.pad(self.walls, ((0, 0), (1, 1), (1, 1)), constant_values=True)  # the border is a wall, too
         self._which = np.arange(self.num_envs)
         self._rngs = [gymnasium.utils.seeding.np_random()[0] for _ in self._which]
@@ -280,6 +284,10 @@ class VectorMaze(VectorEnv):
             seeds = [seed + maze for maze in range(self.num_envs)] if isinstance(seed, int) else seed
             self._rngs = [gymnasium.utils.seeding.np_random(each)[0] for each in seeds]
             self._row = self.BLOCK
+        mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            self.cells[mask], self.steps[mask], self.ended[mask] = 0, 0, False
+            return self._seen(self._uniform()), {}
         self.cells = np.zeros((self.num_envs, 2), dtype=int)
         self.steps = np.zeros(self.num_envs, dtype=int)
         self.ended = np.zeros(self.num_envs, dtype=bool)
@@ -287,6 +295,8 @@ class VectorMaze(VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         _require_actions(actions, np.min(actions), np.max(actions))
+        if self.ended.any() and self.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
+            raise ValueError('an episode is over: reset it with options={"reset_mask": ...} first')
         uniform = self._uniform()  # (B, DRAWS)
         is_random = uniform[:, 0] < self.random_moves
         actions = np.where(is_random, (uniform[:, 1] * len(MOVES)).astype(int), actions)

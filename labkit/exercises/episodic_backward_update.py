@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence, Sized
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -925,6 +927,223 @@ SCORE = Exercise(
 )
 
 
+# ---- a random action now and then -----------------------------------------------------------------------------------
+
+
+def epsilon_greedy(q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """For each row with probability epsilon any action, the best included, else the best one: (N, A) -> (N,)."""
+    N, A = q.shape
+    best = q.argmax(1)  # (N,)
+    anything = torch.randint(A, (N,), generator=generator)
+    is_random = torch.rand(N, generator=generator) < epsilon
+    return torch.where(is_random, anything, best)
+
+
+FOUR_VALUES = [1.0, 4.0, 2.0, 3.0]
+DRAWN = 6000
+"""Rows of a probe. A right answer, whatever its random numbers are, fails in less than one of a million cases."""
+
+
+def _shares(rows: list[list[float]], epsilon: float, seed: int) -> Probe:
+    """How often each action is taken in each kind of row, of which there are equally many: (kinds, A)."""
+    values, each = torch.tensor(rows), DRAWN // len(rows)
+    of_a_kind = f"{each} rows " if len(rows) > 1 else "rows "
+    where = " and ".join(f"{of_a_kind}[{', '.join(f'{value:g}' for value in row)}]" for row in rows)
+
+    def observe(f: Callable) -> Tensor:
+        actions = f(values.repeat_interleave(each, 0), epsilon, torch.Generator().manual_seed(seed))
+        _require_actions(actions, DRAWN)
+        taken = actions.unflatten(0, (len(rows), each))[..., None] == torch.arange(4)  # (kinds, each, A)
+        return _expected_if_close(taken.float().mean(1), _expected_shares(values, epsilon), each).squeeze(0)
+
+    return Probe(f"N = {DRAWN}: {where}, epsilon = {epsilon:g}: the share of each action", observe, atol=_spread(each))
+
+
+def _expected_shares(values: Tensor, epsilon: float) -> Tensor:
+    return epsilon / 4 + (1 - epsilon) * F.one_hot(values.argmax(1), 4)
+
+
+def _spread(draws: int) -> float:
+    """6.5 standard deviations of a share of 1/4; with epsilon = 0.3 and 0.5 other shares have not much larger ones."""
+    return 6.5 * math.sqrt(0.1875 / draws)
+
+
+def _expected_if_close(shares: Tensor, expected: Tensor, draws: int) -> Tensor:
+    return expected if torch.allclose(shares, expected, rtol=0, atol=_spread(draws)) else shares
+
+
+def _require_actions(actions: Tensor, N: int) -> None:
+    """An error, told from others by its text: what was returned then is compared instead of the shares."""
+    if actions.shape != (N,) or actions.is_floating_point():
+        shape = ", ".join("N" if size == N else str(size) for size in actions.shape)
+        found = "numbers of actions" if torch.isin(actions, torch.arange(4)).all() else "numbers of no action"
+        raise TypeError(f"{found}, of shape ({shape}) and type {actions.dtype}")
+
+
+def _alone(f: Callable) -> Tensor:
+    """The shares of the actions that a single agent takes in 200 calls."""
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        found.append(f(torch.tensor([FOUR_VALUES]), 0.5, generator))
+        _require_actions(found[-1], 1)
+    shares = (torch.cat(found)[:, None] == torch.arange(4)).float().mean(0)
+    return _expected_if_close(shares, _expected_shares(torch.tensor([FOUR_VALUES]), 0.5)[0], 200)
+
+
+def _randomness(f: Callable) -> str:
+    """Where it comes from."""
+    before = _states()
+    first, again, other = (f(torch.zeros(50, 9), 1.0, torch.Generator().manual_seed(seed)) for seed in (7, 7, 10))
+    if not torch.equal(first, again):
+        return "the same state of the generator gives different actions"
+    if torch.equal(first, other):
+        return "another state of the generator gives the same actions"
+    return "the generator alone decides" if _states() == before else "random numbers are drawn beside the generator's"
+
+
+def _states() -> list:
+    """Of the random numbers of the whole process."""
+    _, key, *rest = np.random.get_state()
+    return [torch.get_rng_state().tolist(), key.tolist(), rest, random.getstate()]
+
+
+def _by_softmax(q: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.multinomial(q.softmax(1), 1, generator=generator).squeeze(1)
+
+
+# With these seeds a single coin for all rows says "random", and a single action is not the best one, in whatever order
+# the two are drawn: so a mistake in another's spelling is recognized.
+GREEDY = Exercise(
+    name="epsilon_greedy",
+    reference=paper.epsilon_greedy,
+    answer=epsilon_greedy,
+    minutes=6,
+    difficulty=1,
+    importance=3,
+    differentiable=False,
+    probes=(
+        _shares([FOUR_VALUES, [-1.0, -3.0, -4.0, -2.0]], 0.0, seed=1),
+        _shares([FOUR_VALUES], 1.0, seed=86),
+        _shares([FOUR_VALUES], 0.3, seed=501),
+        Probe("generators with the seeds 7, 7 and 10, epsilon = 1", _randomness),
+        Probe(
+            "a single row [1, 4, 2, 3], epsilon = 0.5, 200 calls: the share of each action", _alone, atol=_spread(200)
+        ),
+    ),
+    hints=(
+        "Two questions for each row: does it explore this time, and if so, where to? Which random numbers answer them,"
+        " and how many of each does it take?",
+        "torch.rand(N, generator=generator) < epsilon is True with probability epsilon, for each row by itself."
+        " torch.randint(A, (N,), generator=generator) draws any action, q.argmax(1) is the best one, and"
+        " torch.where(condition, a, b) takes a where the condition is True.",
+        skeleton(
+            epsilon_greedy,
+            "q.argmax(1)",
+            "torch.randint(A, (N,), generator=generator)",
+            "torch.rand(N, generator=generator) < epsilon",
+            "is_random, anything, best",
+        ),
+    ),
+    mistakes=mistakes(
+        epsilon_greedy,
+        """
+        one-coin-for-all: torch.rand(N, => torch.rand(1,
+            One coin decides for all rows, and all explore or none does: draw N numbers, torch.rand(N, ...).
+
+        coin-the-wrong-way-round: is_random, anything, best => is_random, best, anything
+            The best action is taken with probability epsilon, and a random one otherwise: it is the other way round.
+
+        never-random: return torch.where(is_random, anything, best) => return best
+            Always the best action is taken, whatever epsilon is: what is never tried is never learned.
+
+        always-random: return torch.where(is_random, anything, best) => return anything
+            Always a random action is taken, whatever epsilon is: with probability 1 - epsilon it is the best one.
+
+        fair-coin: < epsilon => < 0.5
+            The coin is a fair one, whatever epsilon is: compare the uniform number with epsilon.
+
+        normal-instead-of-uniform: torch.rand(N => torch.randn(N
+            A normal number is below epsilon with another probability than epsilon: draw a uniform one, torch.rand.
+
+        best-never-drawn: torch.randint(A, => best + 1 + torch.randint(A - 1,
+          + is_random, anything, best => is_random, anything % A, best
+            A random action is drawn among the others: "any" is any of all A, the best included, each as likely.
+
+        same-random-action-for-all: torch.randint(A, (N,), => torch.randint(A, (1,),
+            All rows that explore take the same random action: draw one for each row, torch.randint(A, (N,), ...).
+
+        one-draw-for-all: torch.rand(N, => torch.rand(1,
+          + torch.randint(A, (N,), => torch.randint(A, (1,),
+            One coin and one random action serve all rows: each row has a coin and an action of its own, draw N of both.
+
+        if-for-many-rows: torch.where(is_random, anything, best) => anything if is_random else best
+            `if` decides once, and here are N coins: torch.where(is_random, anything, best) decides for each row.
+
+        one-number-for-both: torch.randint(A, (N,), generator=generator) => torch.rand(N, generator=generator)
+          + torch.rand(N, generator=generator) < epsilon => anything < epsilon
+          + is_random, anything, best => is_random, (A * anything).long(), best
+            The number that decides whether to explore decides where to as well, and below epsilon it can only be a
+            small one, which gives the first actions: draw a second number.
+
+        last-action-never-drawn: torch.randint(A, => torch.randint(A - 1,
+            The last action is never drawn: the upper bound of randint is left out already, so write A, not A - 1.
+
+        first-action-never-drawn: torch.randint(A, => torch.randint(1, A,
+            Action 0 is never drawn: actions are numbered from 0, so write torch.randint(A, ...).
+
+        action-that-does-not-exist: torch.randint(A, => torch.randint(A + 1,
+            Action A is drawn now and then, and there is none: they are 0 to A - 1, which torch.randint(A, ...) draws.
+
+        best-of-each-column: argmax(1) => argmax(0)
+            argmax(0) finds the best row of each action: the best action of each row is q.argmax(1).
+
+        one-best-for-all: argmax(1) => argmax()
+            argmax() without an axis finds one place in the whole table: each row has its own best, q.argmax(1).
+
+        worst-action: argmax => argmin
+            The action with the smallest value is taken: the best one has the largest, argmax.
+
+        value-instead-of-number: q.argmax(1) => q.amax(1)
+            The value of the best action is returned: its number is wanted, q.argmax(1).
+
+        values-and-numbers: q.argmax(1) => q.max(1)
+            max(1) gives two tensors, the largest values and where they stand: write q.argmax(1).
+
+        softmax-instead-of-the-best: torch.where(is_random, anything, best) => _by_softmax(q, generator)
+            Actions are drawn with probabilities from a softmax of the values, whatever epsilon is: take the best one
+            with probability 1 - epsilon, and else any, with equal probabilities.
+
+        softmax-for-the-random-ones: torch.randint(A, (N,), generator=generator) => _by_softmax(q, generator)
+            The random actions follow a softmax of the values: each of the A actions should be as likely as any other.
+
+        coin-for-each-action: torch.rand(N, => torch.rand((N, A),
+            A coin is thrown for each action: one for each row decides whether it explores, torch.rand(N, ...).
+
+        so-many-rows-exactly: torch.rand(N, => torch.randperm(N,
+          + < epsilon => < int(epsilon * N)
+            Always the same number of rows explores, and a single row never: each is to decide by a coin of its own.
+
+        random-numbers-of-the-process: (N,), generator=generator => (N,)
+          + rand(N, generator=generator) => rand(N)
+            The random numbers, or some of them, are not the generator's, so that the run cannot be repeated: pass
+            generator=generator to every function that draws.
+
+        generator-seeded-anew: N, A = q.shape => N, A = q.shape; generator.manual_seed(0)
+            The generator is seeded anew, so that the same numbers come at each call: only draw from it.
+
+        column: return torch.where(is_random, anything, best) => return torch.where(is_random, anything, best)[:, None]
+            The actions stand in a column, (N, 1): (N,) is wanted.
+
+        every-row-with-every-other: argmax(1) => argmax(1, keepdim=True)
+            (N, 1) and (N,) are broadcast to (N, N): leave keepdim=True out, then all are (N,).
+
+        actions-as-floats: is_random, anything, best) => is_random, anything, best).float()
+            The actions are floating-point numbers: they number the columns, so leave them integers.
+        """,
+    ),
+)
+
+
 # ---- whole episodes in a memory -------------------------------------------------------------------------------------
 
 
@@ -1007,247 +1226,119 @@ REMEMBER = Exercise(
 )
 
 
-# ---- minibatches of a drawn episode ---------------------------------------------------------------------------------
+# ---- a gradient step ------------------------------------------------------------------------------------------------
 
 
-def ebu_minibatches(
-    target: Callable[[Tensor], Tensor], draw: Callable[[], paper.Episode], *, gamma: float, beta: float, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Algorithm 2 up to the gradient steps: observations (M, size, ...), actions and y (M, size), from the end on.
-
-    M = ceil(T / size) for the T steps of the first episode. Others are drawn only to fill the last minibatch: their
-    last steps, with targets of their own. `target` maps (N, ...) to (N, A), and gets no gradient.
-    """
-    episodes = [draw()]
-    count = math.ceil(len(episodes[0]) / size)  # M
-    while sum(len(episode) for episode in episodes) < count * size:
-        episodes.append(draw())
-    swept = []
-    for episode in episodes:
-        observations, actions, rewards = episode.last(len(episode))  # (T + 1, ...), (T,), (T,)
-        with torch.no_grad():
-            q_next = target(observations[1:])  # (T, A)
-        y = backward_targets(rewards, q_next, actions, gamma=gamma, beta=beta, terminated=episode.terminated)
-        swept.append([x.flip(0) for x in (observations[:-1], actions, y)])
-    together = [torch.cat(column)[: count * size] for column in zip(*swept, strict=True)]
-    return tuple(column.unflatten(0, (count, size)) for column in together)
-
-
-def _episodes(*lengths: int, terminated: bool = True, stack: int = 1) -> list[paper.Episode]:
-    """Of so many steps each, with three actions; observations are two numbers, or `stack` frames of three bytes."""
-    found = []
-    for seed, T in enumerate(lengths):
-        frames = normal(T + 1, 2, seed=seed) if stack == 1 else _integers(256, 3 * T + 3, seed).view(-1, 3).byte()
-        arrays = (x.numpy() for x in (frames, _integers(3, T, seed=seed), 2 * normal(T, seed=20 + seed)))
-        found.append(paper.Episode(*arrays, terminated, stack))
-    return found
-
-
-def _q_network(seed: int = 0) -> nn.Linear:
-    """From two numbers to the values of three actions."""
-    net = nn.Linear(2, 3)
-    net.load_state_dict({"weight": normal(3, 2, seed=seed), "bias": normal(3, seed=seed + 1)})
-    return net
-
-
-def _values(observations: Tensor) -> Tensor:
-    return _q_network()(observations)
-
-
-def _values_of_frames(observations: Tensor) -> Tensor:
-    return observations.float().flatten(1)[:, :3] / 255
-
-
-def _pieces(*lengths: int, size: int, remark: str = "", target: Callable = _values, **more: object) -> Probe:
-    def observe(f: Callable) -> object:
-        draw = iter(_episodes(*lengths, **more)).__next__
-        return f(target, draw, gamma=0.9, beta=0.5, size=size)
-
-    drawn = ", ".join(map(str, lengths))
-    return Probe(f"draw() gives episodes of {drawn} steps{remark}, size = {size}, gamma = 0.9, beta = 0.5", observe)
-
-
-def _left_by_pieces(f: Callable) -> dict[str, object]:
-    waiting = iter(episodes := _episodes(4, 3, 5))
-    _, _, y = f(_q_network(), waiting.__next__, gamma=0.9, beta=0.5, size=2)
-    rewards = [torch.from_numpy(episode.rewards) for episode in episodes]
-    return {"rewards in the memory": rewards, "gradient of the targets": y.requires_grad, "not drawn": len([*waiting])}
-
-
-MINIBATCHES_OF_AN_EPISODE = Exercise(
-    name="ebu_minibatches",
-    reference=paper.ebu_minibatches,
-    answer=ebu_minibatches,
-    minutes=20,
-    difficulty=3,
-    importance=3,
-    differentiable=False,
-    probes=(
-        _pieces(5, 4, 9, size=3),
-        _pieces(5, 4, 9, size=3, remark=", all truncated", terminated=False),
-        _pieces(6, 4, 9, size=3),
-        _pieces(2, 3, 1, 4, 9, size=8),
-        _pieces(1, 2, size=1),
-        _pieces(3, 2, 9, size=4, remark=", observed by the last 2 frames", target=_values_of_frames, stack=2),
-        Probe("draw() gives episodes of 4, 3, 5 steps, size = 2, all that is left after the call", _left_by_pieces),
-    ),
-    hints=(
-        "An episode is drawn, and what its last minibatch lacks is drawn as well. Which network says what a state is"
-        " worth, which states is it asked about, and which observations go into the minibatches?",
-        "Draw until the episodes have ceil(T / size) * size steps together, T of the first one. For each of them,"
-        " episode.last(len(episode)) gives S (T + 1, ...), A and R (T,); q_next is target(S[1:]) under torch.no_grad();"
-        " y comes from backward_targets, with episode.terminated. Reverse S[:-1], A and y, join each of them with those"
-        " of the other episodes, cut off what is too much, and unflatten.",
-        skeleton(
-            ebu_minibatches,
-            "math.ceil(len(episodes[0]) / size)",
-            "sum(len(episode) for episode in episodes) < count * size",
-            "target(observations[1:])",
-            "backward_targets(rewards, q_next, actions, gamma=gamma, beta=beta, terminated=episode.terminated)",
-            "(observations[:-1], actions, y)",
-            "torch.cat(column)[: count * size]",
-        ),
-    ),
-    mistakes=mistakes(
-        ebu_minibatches,
-        """
-        values-of-the-states-before: target(observations[1:]) => target(observations[:-1])
-            The target network is asked about S_k, where the steps begin: row k of q_next is about S_(k+1), so leave out
-            the first observation, not the last.
-
-        observations-after-the-step: (observations[:-1], actions, y) => (observations[1:], actions, y)
-            The minibatches hold what was seen after each step: y_k belongs to S_k and A_k, so leave out the last
-            observation.
-
-        truncated-counts-as-terminated: , terminated=episode.terminated =>
-            backward_targets is not told how the episode ended, so that a truncated one has no value at its end: pass on
-            episode.terminated.
-
-        one-step-targets: beta=beta => beta=0
-            These are one-step targets: pass beta on to backward_targets.
-
-        one-by-one: return tuple( => return [*zip(*(
-          + for column in together) => for column in together), strict=True)]
-            The minibatches are given one by one: return three tensors, observations, actions and targets, of which the
-            first axis counts the minibatches.
-
-        gradient-into-the-target-network: with torch.no_grad() => if True
-            The targets carry a gradient into the target network: ask it under torch.no_grad(), it does not learn.
-
-        in-order-of-time: x.flip(0) => x
-            The steps are in the order of time: the reward is at the end, so reverse all three, flip(0).
-
-        filled-from-the-start: x.flip(0) => (x.flip(0) if episode is episodes[0] else x)
-            The first steps of another episode fill the last minibatch: its last steps should, reversed like the others.
-
-        remainder-dropped: math.ceil(len(episodes[0]) / size) => len(episodes[0]) // size
-            The steps that do not fill a minibatch are dropped: round the number of minibatches up and fill the last.
-
-        one-minibatch-too-many: math.ceil(len(episodes[0]) / size) => len(episodes[0]) // size + 1
-            An episode that fills its minibatches exactly gets one more, of nothing but filling: round T / size up
-            instead of adding 1.
-
-        drawn-though-full: < count * size: => <= count * size:
-            An episode is drawn even if nothing is missing, and with it a random number: stop at exactly enough steps.
-
-        one-more-at-most: while sum => if sum
-            Only one episode is drawn to fill with, and a short one is not enough: draw until there are enough steps.
-
-        filled-with-the-same-episode: episodes.append(draw()) => episodes.append(episodes[0])
-            The last minibatch is filled with the same episode once more: draw another one.
-
-        frames-instead-of-observations: # (T + 1, ...), => ; observations = torch.from_numpy(episode.frames)  #
-            An observation may be several frames: episode.frames holds each once, episode.last puts them together.
-
-        memory-overwritten: y = backward_targets( => y = rewards.copy_(backward_targets(
-          + =episode.terminated) => =episode.terminated))
-            The targets are right, but they were written over the rewards in the memory, whose numbers episode.last
-            hands out: the next time it is drawn the episode will be another one.
-        """,
-    ),
-)
-
-
-# ---- Algorithm 2, for one drawn episode -----------------------------------------------------------------------------
-
-
-def ebu_step(
+def gradient_step(
     net: Callable[[Tensor], Tensor],
-    target: Callable[[Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
-    draw: Callable[[], paper.Episode],
-    *,
-    gamma: float,
-    beta: float,
-    size: int,
+    observations: Tensor,
+    actions: Tensor,
+    targets: Tensor,
 ) -> Tensor:
-    """Algorithm 2 for one drawn episode: a step on each of its minibatches -> the losses before them, (M,).
+    """One step on the sum of Huber losses between Q(S, A) and the targets -> the loss before it.
 
-    A loss is the sum of Huber losses between Q(S, A) and y. All y come from `target` as it is at first.
+    net(observations) is (..., N, A); actions and targets are (..., N). The loss is a scalar tensor without a gradient.
     """
-    minibatches = ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
-    losses = []
-    for observations, actions, y in zip(*minibatches, strict=True):
-        taken = net(observations).gather(1, actions[:, None]).squeeze(1)  # (size,)
-        loss = F.huber_loss(taken, y, reduction="sum")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return torch.stack(losses)  # (M,)
+    q = net(observations)  # (..., N, A)
+    taken = q.gather(-1, actions[..., None]).squeeze(-1)  # (..., N)
+    loss = F.huber_loss(taken, targets, reduction="sum")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
-def _stepped(*lengths: int, size: int, rate: float = 0.1, **more: object) -> Probe:
+def _clipped_and_squared(taken: Tensor, targets: Tensor, reduction: str) -> Tensor:
+    return 0.5 * (taken - targets).clamp(-1, 1).square().sum()
+
+
+@torch.no_grad()
+def _loss(net: nn.Module, observations: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+    taken = net(observations).gather(-1, actions[..., None]).squeeze(-1)
+    return F.huber_loss(taken, targets, reduction="sum")
+
+
+class _Linear(nn.Module):
+    """From two numbers to the values of three actions, for `agents` (K,) or () beside each other, each by itself."""
+
+    def __init__(self, *agents: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(normal(*agents, 2, 3)), nn.Parameter(normal(*agents, 1, 3, seed=1))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return observations @ self.weight + self.bias  # (..., N, 2) -> (..., N, 3)
+
+
+def _stepped(*shape: int, steps: int = 1) -> Probe:
+    """What comes of steps with minibatches of (..., N); errors lie on both sides of 1."""
+
     def observe(f: Callable) -> dict[str, object]:
-        net, target, waiting = _q_network(), _q_network(seed=5), iter(_episodes(*lengths, **more))
-        optimizer = torch.optim.SGD(net.parameters(), lr=rate)
-        losses = f(net, target, optimizer, waiting.__next__, gamma=0.9, beta=0.5, size=size)
-        found = {"the losses": losses, "the weights of net": net.weight, "its biases": net.bias}
-        return {**found, "the weights of target": target.weight, "the number of episodes not drawn": len([*waiting])}
+        net = _Linear(*shape[:-1])
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        losses = []
+        for number in range(steps):
+            observations, following = normal(2, *shape, 2, seed=2 + 9 * number)
+            actions = _integers(3, math.prod(shape), seed=number).view(shape)
+            targets = normal(*shape, seed=3 + 9 * number) + 0.9 * net(following).amax(-1)
+            losses.append(f(net, optimizer, observations, actions, targets.detach()))
+        graph = [isinstance(loss, Tensor) and loss.requires_grad for loss in losses]
+        found = {
+            "the loss": torch.tensor(losses[-1]) if isinstance(losses[-1], float) else losses[-1],
+            "whether the loss still carries a gradient": any(graph),
+        }
+        return {**found, "the weights of net": net.weight, "its biases": net.bias}
 
-    drawn = ", ".join(map(str, lengths))
-    return Probe(f"draw() gives episodes of {drawn} steps, size = {size}, SGD with lr = {rate}", observe)
+    agents = "" if len(shape) == 1 else f" for each of {shape[0]} agents, whose networks are stacked"
+    where = f"{'a step' if steps == 1 else f'{steps} steps'} with N = {shape[-1]}{agents}"
+    return Probe(where, observe)
 
 
-STEP = Exercise(
-    name="ebu_step",
-    reference=paper.ebu_step,
-    answer=ebu_step,
-    minutes=15,
+# N is larger than A and K: what takes one axis for another then mostly is an error.
+GRADIENT = Exercise(
+    name="gradient_step",
+    reference=paper.gradient_step,
+    answer=gradient_step,
+    minutes=8,
     importance=3,
     differentiable=False,
     changes=("net", "optimizer"),
     probes=(
-        _stepped(3, 4, size=3),
-        _stepped(5, 4, 9, size=3),
-        _stepped(6, 4, size=2),
-        _stepped(7, 4, 9, size=4, rate=0.01, terminated=False),
-        _stepped(1, 2, size=1),
+        _stepped(1),
+        _stepped(6),
+        _stepped(5, steps=3),
+        _stepped(3, 5),
+        _stepped(3, 5, steps=2),
     ),
     hints=(
-        "What does a gradient step need? Something to learn from, the values that the network gives the actions that"
-        " were taken, how far they are off, and three calls in the right order.",
-        "For each minibatch of ebu_minibatches(target, draw, ...): net(observations) is (size, A), of which"
-        " gather(1, actions[:, None]).squeeze(1) picks the actions taken. The loss is F.huber_loss with"
-        ' reduction="sum". Then zero_grad, backward, step. Collect the losses, detached.',
+        "What does a gradient step need? The values that the network gives the actions that were taken, how far they"
+        " are off, and three calls in the right order.",
+        "net(observations) is (..., N, A), of which gather(-1, actions[..., None]).squeeze(-1) picks the actions taken,"
+        ' along the last axis. The loss is F.huber_loss with reduction="sum". Then zero_grad,'
+        " backward, step, and return the loss, detached.",
         skeleton(
-            ebu_step,
-            "target, draw",
-            "net(observations).gather(1, actions[:, None]).squeeze(1)",
-            'F.huber_loss(taken, y, reduction="sum")',
+            gradient_step,
+            "gather(-1, actions[..., None]).squeeze(-1)",
+            'F.huber_loss(taken, targets, reduction="sum")',
             "optimizer.zero_grad()",
             "loss.backward()",
             "optimizer.step()",
+            "loss.detach()",
         ),
     ),
     mistakes=mistakes(
-        ebu_step,
+        gradient_step,
         """
         gradients-pile-up: optimizer.zero_grad() =>
-            The gradients of earlier minibatches are added to those of the next: begin each with optimizer.zero_grad().
+            The gradients of earlier steps are added to those of the next: begin each with optimizer.zero_grad().
 
         weights-stay: optimizer.step() =>
             The weights do not move: after loss.backward() comes optimizer.step(), and zero_grad() before both of them.
+
+        one-step-late: optimizer.step() =>
+          + optimizer.zero_grad() => optimizer.step(); optimizer.zero_grad()
+            The weights move before the gradient is there, each time by that of the step before: the order is
+            zero_grad(), backward(), step().
 
         mean-of-the-minibatch: reduction="sum" => reduction="mean"
             The loss is the mean over the minibatch: here it is the sum, reduction="sum", as in the authors' code.
@@ -1259,43 +1350,191 @@ STEP = Exercise(
             Half of the squared error is the paper's loss, but errors beyond 1 are to count linearly, as in the authors'
             code: take F.huber_loss.
 
-        every-value-with-every-target: .squeeze(1) =>
-            Values (size, 1) and targets (size,) are broadcast to (size, size), each value is pulled towards every
-            target: make the values (size,), with squeeze(1).
+        absolute-errors: F.huber_loss => F.l1_loss
+            These are absolute errors, whose slope is as steep close to the target as far from it: take F.huber_loss.
 
-        best-action: .gather(1, actions[:, None]).squeeze(1) => .amax(1)
-            The value of the best action is compared with y: y tells what came of the action that was taken, so gather
-            that one.
+        clipped-and-squared: F.huber_loss => _clipped_and_squared
+            The errors are clipped before they are squared, and what is clipped has no gradient, so that nothing is
+            learned from the largest ones: take F.huber_loss, which clips the slope instead.
 
-        all-actions: .gather(1, actions[:, None]).squeeze(1) =>
-          + (taken, y, => (taken, y[:, None].expand_as(taken),
-            The values of all actions are pulled towards y: it tells about the one that was taken, gather that.
+        every-value-with-every-target: .squeeze(-1) =>
+            Values (N, 1) and targets (N,) are broadcast to (N, N), each value is pulled towards every target: make the
+            values (N,), with squeeze(-1).
 
-        target-network-asked: net(observations) => target(observations)
-            Q(S, A) comes from the target network, so that the network never learns: the target network only gives the
-            table, the values come from net(observations).
+        every-row-with-every-action: q.gather(-1, actions[..., None]).squeeze(-1) => q[..., actions]
+            q[..., actions] takes the actions of all steps from every row, (N, N): each row has one, gather it.
 
-        targets-of-the-network-itself: (target, draw, => (net, draw,
-            The table comes from the network that learns: it is to be the target network's, which stands still.
+        best-action: .gather(-1, actions[..., None]).squeeze(-1) => .amax(-1)
+            The value of the best action is compared with the target, which tells what came of the action that was
+            taken: gather that one.
 
-        values-detached: net(observations) => net(observations).detach()
+        all-actions: .gather(-1, actions[..., None]).squeeze(-1) =>
+          + (taken, targets, => (taken, targets[..., None].expand_as(taken),
+            The values of all actions are pulled towards the target: it tells about the one that was taken, gather that.
+
+        values-detached: q = net(observations) => q = net(observations).detach()
             The values carry no gradient: nothing between net and loss.backward() may detach them.
 
-        one-step-for-all: zip(*minibatches, strict=True) => [[x.flatten(0, 1) for x in minibatches]]
-            All minibatches make one gradient step together: each makes one of its own, M in all.
+        for-one-agent-only: gather(-1, actions[..., None]).squeeze(-1) => gather(1, actions[:, None]).squeeze(1)
+            With a first axis that counts agents, axis 1 is no longer that of the actions: gather along the last axis,
+            gather(-1, actions[..., None]).squeeze(-1), which is right for one agent, too.
 
-        gradients-gathered: optimizer.zero_grad() => optimizer.zero_grad() if not losses else None
-          + optimizer.step() => optimizer.step() if len(losses) + 1 == len(minibatches[0]) else None
-            The weights move only after the last minibatch: call zero_grad(), backward() and step() for each of them.
+        axis-1-gathered: gather(-1, actions[..., None]).squeeze(-1) => gather(1, actions[..., None]).squeeze(-1)
+            With a first axis that counts agents, axis 1 is no longer that of the actions: gather along the last axis,
+            dim -1, which is right for one agent, too.
 
-        first-minibatch-only: losses.append(loss.detach()) => losses.append(loss.detach()); break
-            Only the first minibatch is learned from: go through all M of them.
+        rows-numbered: q.gather(-1, actions[..., None]).squeeze(-1) => q[torch.arange(len(actions)), actions]
+            q[torch.arange(N), actions] numbers the rows of a single agent, and a first axis may count agents: gather
+            along the last axis, dim -1.
 
-        start-of-the-episode-first: zip(*minibatches, strict=True) => reversed([*zip(*minibatches, strict=True)])
-            The minibatch with the start of the episode comes first: begin with the one that holds its end.
+        new-axis-in-the-middle: actions[..., None] => actions[:, None]
+            actions[:, None] puts the new axis behind the first one, which with several agents is not the last: write
+            actions[..., None].
+
+        axis-1-squeezed: .squeeze(-1) => .squeeze(1)
+            With several agents axis 1 is that of the steps, and stays: take away the last axis, squeeze(-1).
+
+        agents-averaged: reduction="sum") => reduction="none").sum(-1).mean()
+            The losses of the agents are averaged, so that each makes a smaller step the more there are: sum over all
+            axes, then each gets the gradient of its own loss.
+
+        a-loss-for-each-agent: reduction="sum") => reduction="none").sum(-1)
+            A loss for each agent is no number, and backward() needs one: sum over all axes, the gradients of the agents
+            stay apart since their weights are.
+
+        loss-with-its-graph: loss.detach() => loss
+            The loss that is returned still carries its graph, which stays in memory as long as somebody keeps it:
+            return loss.detach().
+
+        loss-after-the-step: loss.detach() => _loss(net, observations, actions, targets)
+            The loss is that after the step: return the one that the step was made for, which costs no second pass.
         """,
     ),
 )
 
-EXERCISES = (UPDATES, SWEEP, ONE_STEP, N_STEP, BACKWARD, MINIBATCHES, SCORE)  # as in the notebook
-MORE = (REMEMBER, MINIBATCHES_OF_AN_EPISODE, STEP)  # the lesson does not hold them yet
+
+# ---- copies for the target network ----------------------------------------------------------------------------------
+
+
+def copy_to_target(net: nn.Module, target: nn.Module, updates: int, every: int) -> None:
+    """After update number `updates`, 1, 2, ...: if it is a multiple of `every`, `target` gets the weights of `net`."""
+    if updates % every == 0:
+        target.load_state_dict(net.state_dict())
+
+
+@torch.no_grad()
+def _move(target: nn.Module, net: nn.Module, share: float) -> None:
+    for weight, other in zip(target.parameters(), net.parameters(), strict=True):
+        weight.lerp_(other, share)
+
+
+def _one_weight(value: float) -> nn.Linear:
+    net = nn.Linear(1, 1, bias=False)
+    net.load_state_dict({"weight": torch.tensor([[float(value)]])})
+    return net
+
+
+def _seven_updates(f: Callable) -> dict[str, Tensor]:
+    net, target, found = _one_weight(0), _one_weight(0), []
+    for updates in range(1, 8):
+        with torch.no_grad():
+            net.weight.fill_(updates)
+        f(net, target, updates, 3)
+        found.append([target.weight.item(), net.weight.item()])
+    of_target, of_net = torch.tensor(found).T
+    return {"target after each of them": of_target, "net after each of them": of_net}
+
+
+def _learned_on(f: Callable) -> float:
+    net, target = _one_weight(1), _one_weight(0)
+    f(net, target, 4, 2)
+    with torch.no_grad():
+        net.weight.fill_(5)
+    return target.weight.item()
+
+
+def _deeper(f: Callable) -> dict[str, Tensor]:
+    net, target = (nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)) for _ in range(2))
+    for seed, (weight, other) in enumerate(zip(net.parameters(), target.parameters(), strict=True)):
+        weight.data, other.data = normal(*weight.shape, seed=seed), normal(*weight.shape, seed=9 + seed)
+    f(net, target, 10, 5)
+    return {f"{name} of target": weight.detach() for name, weight in target.named_parameters()}
+
+
+COPY = Exercise(
+    name="copy_to_target",
+    reference=paper.copy_to_target,
+    answer=copy_to_target,
+    minutes=3,
+    difficulty=1,
+    importance=2,
+    differentiable=False,
+    changes=("target",),
+    probes=(
+        Probe("every = 3, updates 1 to 7, the weight of net 1 to 7, that of target 0 at first", _seven_updates),
+        Probe("every = 2, update 4: the weight of target when that of net has gone from 1 on to 5", _learned_on),
+        Probe("every = 5, update 10, two networks of two layers", _deeper),
+    ),
+    hints=(
+        "The target network stands still and then jumps. After which updates, and to where?",
+        "updates % every is 0 at the multiples of `every`. There, target.load_state_dict(net.state_dict()) copies all"
+        " weights; nothing has to be returned.",
+        skeleton(copy_to_target, "updates % every", "target.load_state_dict(net.state_dict())"),
+    ),
+    mistakes=mistakes(
+        copy_to_target,
+        """
+        copied-at-every-update: updates % every == 0 => True
+            The weights are copied at every update, as if there were no target network: only at multiples of `every`.
+
+        nothing-copied: target.load_state_dict(net.state_dict()) => target = net
+            Nothing is copied, for `target = net` only gives another network the name `target` within this function:
+            load the weights into it, target.load_state_dict(net.state_dict()).
+
+        all-but-the-multiples: updates % every == 0 => updates % every
+            updates % every is 0, and counts as False, at the multiples of `every`: compare it, == 0.
+
+        one-update-late: % every == 0 => % every == 1
+            The copies are made one update after each multiple of `every`, and after the very first one: the remainder
+            of a multiple is 0.
+
+        one-update-early: updates % every == 0 => (updates + 1) % every == 0
+            The copies are made one update too early: updates are numbered from 1, so take updates % every.
+
+        once-only: updates % every == 0 => updates == every
+            The weights are copied once, after update number `every`, and never again: at each multiple, % and not ==.
+
+        from-then-on: updates % every == 0 => updates >= every
+            From update number `every` on the weights are copied each time: only at its multiples, updates % every == 0.
+
+        quotient-instead-of-remainder: updates % every => updates // every
+            updates // every is 0 for the first updates, and then never again: a multiple has the remainder 0, %.
+
+        numbers-exchanged: updates % every => every % updates
+            updates and every are exchanged: the remainder of updates divided by every is updates % every.
+
+        wrong-way-round: target.load_state_dict(net.state_dict()) => net.load_state_dict(target.state_dict())
+            The network gets the old weights of the target network, so that all it learned is lost: it is target that
+            gets those of net.
+
+        memory-shared: net.state_dict()) => net.state_dict(), assign=True)
+            Both networks share their weights from then on, so that the target network learns along: copy the numbers,
+            target.load_state_dict(net.state_dict()).
+
+        one-layer-shared: target.load_state_dict(net.state_dict()) => target.weight = net.weight
+            `weight` is that of a single layer, and an assignment makes both networks share it: copy the numbers of all
+            layers, target.load_state_dict(net.state_dict()).
+
+        averaged: target.load_state_dict(net.state_dict()) => _move(target, net, 0.5)
+            Target network and network are averaged: the target network gets the weights as they are.
+
+        moved-a-little-each-time: target.load_state_dict(net.state_dict()) => _move(target, net, 1 / every)
+          + updates % every == 0 => True
+            The target network follows a little at each update, as some later methods have it: here it stands still and
+            then becomes a copy.
+        """,
+    ),
+)
+
+# as in the notebook
+EXERCISES = (UPDATES, SWEEP, ONE_STEP, BACKWARD, GREEDY, REMEMBER, GRADIENT, COPY, N_STEP, MINIBATCHES, SCORE)

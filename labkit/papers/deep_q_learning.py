@@ -148,6 +148,64 @@ def _require_steps(rewards: Tensor, q_next: Tensor, gamma: float, *flags: Tensor
     require_fraction(gamma, "gamma")
 
 
+# ---- acting and learning --------------------------------------------------------------------------------------------
+
+
+def epsilon_greedy(q: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """For each row with probability epsilon any action, else the best one: values (N, A) -> actions (N,), int64.
+
+    Each row has a coin of its own; "any" is uniform over all A actions, the best included. All randomness is
+    `generator`'s. Mnih et al. (2015), Algorithm 1. Raises ValueError for epsilon outside [0, 1], or q that is not
+    (N, A) with at least one action.
+    """
+    require_fraction(epsilon, "epsilon")
+    if q.ndim != 2 or q.shape[1] == 0:
+        raise ValueError(f"q must be (N, A) with at least one action, got {tuple(q.shape)}")
+    N, A = q.shape
+    drawn = {"generator": generator, "device": generator.device}
+    is_random = torch.rand(N, **drawn) < epsilon
+    anything = torch.randint(A, (N,), **drawn)
+    return torch.where(is_random.to(q.device), anything.to(q.device), q.argmax(1))
+
+
+def gradient_step(
+    net: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    observations: Tensor,
+    actions: Tensor,
+    targets: Tensor,
+) -> Tensor:
+    """One step on the sum of Huber losses between Q(S, A) and the targets; the loss before it, a scalar.
+
+    net(observations) is (..., N, A), actions and targets are (..., N). Leading axes may count agents whose networks are
+    stacked: a sum over independent networks gives each the gradient of its own loss. The targets are constants, no
+    gradient passes through them, and the loss that is returned carries none. Lee et al. (2019), Algorithm 2, with the
+    loss of their code: Huber with delta 1, summed. Raises ValueError for shapes that do not fit.
+    """
+    q = net(observations)  # (..., N, A)
+    if not q.shape[:-1] == actions.shape == targets.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (q, actions, targets))
+        raise ValueError(f"net(observations) must be (..., N, A), actions and targets (..., N), got {shapes}")
+    taken = q.gather(-1, actions.to(q.device)[..., None]).squeeze(-1)  # (..., N)
+    loss = F.huber_loss(taken, targets.detach().to(q.device), reduction="sum")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def copy_to_target(net: nn.Module, target: nn.Module, updates: int, every: int) -> None:
+    """After update number `updates`, 1, 2, ...: if it is a multiple of `every`, `target` gets the weights of `net`.
+
+    They are copied: what `net` learns later stays its own. Otherwise nothing happens. Mnih et al. (2015), Algorithm 1.
+    Raises ValueError for `every` below 1.
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
+    if updates % every == 0:
+        target.load_state_dict(net.state_dict())
+
+
 # ---- agents ---------------------------------------------------------------------------------------------------------
 
 
@@ -205,14 +263,9 @@ class QLearner:
 
     def fit(self, observations: Tensor, actions: Tensor, targets: Tensor) -> None:
         """One gradient step on the sum of Huber losses between Q(S, A; theta) and the targets, (N,) each."""
-        q = self.q_values(observations).gather(1, actions.to(self.device)[:, None]).squeeze(1)
-        loss = F.huber_loss(q, targets.to(self.device), reduction="sum")
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        gradient_step(self.q_values, self.optimizer, observations, actions, targets)
         self.updates += 1
-        if self.updates % self.sync_every == 0:
-            self.target.load_state_dict(self.network.state_dict())
+        copy_to_target(self.network, self.target, self.updates, self.sync_every)
 
     def state_dict(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "target", "optimizer")}

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labkit.papers.deep_q_learning import (
@@ -28,7 +27,10 @@ from labkit.papers.deep_q_learning import (
     QLearner,
     Rollouts,
     Settings,
+    copy_to_target,
     dense_network,
+    epsilon_greedy,
+    gradient_step,
     n_step_targets,
     nature_network,
     one_step_targets,
@@ -67,9 +69,11 @@ __all__ = [
     "backward_sweep",
     "backward_targets",
     "backward_targets_batched",
+    "copy_to_target",
     "dense_network",
     "ebu_minibatches",
-    "ebu_step",
+    "epsilon_greedy",
+    "gradient_step",
     "human_normalized",
     "n_step_targets",
     "nature_network",
@@ -219,36 +223,6 @@ def _swept_minibatches(draw: Callable[[], Episode], targets: Callable[..., Tenso
         parts.append([x.flip(0) for x in (observations[:-1], actions, y)])
         missing = -steps % size if missing is None else missing - steps
     return tuple(torch.cat(column).unflatten(0, (-1, size)) for column in zip(*parts, strict=True))
-
-
-def ebu_step(
-    net: Callable[[Tensor], Tensor],
-    target: Callable[[Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
-    draw: Callable[[], Episode],
-    *,
-    gamma: float,
-    beta: float,
-    size: int,
-) -> Tensor:
-    """Algorithm 2 for one drawn episode: a gradient step on each of its minibatches; the losses before them, (M,).
-
-    `net` and `target` map observations (N, ...) to values (N, A); the optimizer changes the weights of `net`. All
-    targets come from `target` as it is at first, as in the published code, and the loss is that code's: the sum over a
-    minibatch of Huber losses between Q(S, A) and y. `EBUAgent` makes the same steps, but one at a time, after steps in
-    the environment. Raises ValueError as `ebu_minibatches`.
-    """
-    minibatches = ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
-    losses = []
-    for observations, actions, y in zip(*minibatches, strict=True):
-        q = net(observations)  # (size, A)
-        taken = q.gather(1, actions.to(q.device)[:, None]).squeeze(1)  # (size,)
-        loss = F.huber_loss(taken, y.to(q.device), reduction="sum")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach().cpu())
-    return torch.stack(losses)
 
 
 # ---- agents ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from tensors import normal, seeded
-from torch import nn
+from torch import Tensor, nn
 
 from labkit.envs.maze import Maze, VectorMaze, distances, draw_walls
 from labkit.papers.deep_q_learning import (
@@ -19,7 +20,10 @@ from labkit.papers.deep_q_learning import (
     DQNAgent,
     QLearner,
     Settings,
+    copy_to_target,
     dense_network,
+    epsilon_greedy,
+    gradient_step,
     n_step_targets,
     nature_network,
     one_step_targets,
@@ -148,6 +152,123 @@ def test_targets_of_input_that_makes_no_sense_are_refused(change: dict, message:
             n_step_targets(**RIGHT | {"gamma": 0.9, "n_steps": 2} | change)
 
 
+# ---- a gradient step ------------------------------------------------------------------------------------------------
+
+
+class Stacked(nn.Module):
+    """The Linear networks of several agents as one module: (K, N, in) -> (K, N, out)."""
+
+    def __init__(self, networks: list[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([network.weight.detach() for network in networks]))  # (K, out, in)
+        self.bias = nn.Parameter(torch.stack([network.bias.detach() for network in networks])[:, None])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, observations, self.weight.mT)
+
+
+def _linear(seed: int = 0) -> nn.Linear:
+    net = nn.Linear(2, 3)
+    net.load_state_dict({"weight": normal(3, 2, seed=seed), "bias": normal(3, seed=seed + 1)})
+    return net
+
+
+def _minibatches(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, actions and targets; some errors will be beyond 1."""
+    observations, targets = normal(*shape, 2, seed=2).float(), 3 * normal(*shape, seed=3).float()
+    return observations, torch.randint(3, shape, generator=seeded()), targets
+
+
+def test_a_gradient_step_goes_down_the_clipped_errors_of_the_actions_taken_and_returns_the_loss_before_it() -> None:
+    """For a linear network the gradient is written down at once: a clipped error times what was seen."""
+    net = _linear()
+    weight, bias = net.weight.detach().clone(), net.bias.detach().clone()
+    observations, actions, targets = _minibatches(6)
+    loss = gradient_step(net, sgd(net.parameters()), observations, actions, targets)
+    errors = torch.stack([weight[a] @ s + bias[a] for s, a in zip(observations, actions, strict=True)]) - targets
+    assert errors.abs().min() < 1 < errors.abs().max()
+    torch.testing.assert_close(loss, torch.where(errors.abs() < 1, errors**2 / 2, errors.abs() - 0.5).sum())
+    assert not loss.requires_grad
+    clipped = errors.clamp(-1, 1)
+    torch.testing.assert_close(net.weight.data, weight.index_add(0, actions, -0.1 * clipped[:, None] * observations))
+    torch.testing.assert_close(net.bias.data, bias.index_add(0, actions, -0.1 * clipped))
+
+
+def test_a_gradient_step_with_stacked_networks_gives_each_agent_the_steps_it_would_make_alone() -> None:
+    networks = [_linear(seed) for seed in range(0, 8, 2)]
+    together = Stacked(networks)
+    optimizer, own = sgd(together.parameters()), [sgd(network.parameters()) for network in networks]
+    observations, actions, targets = _minibatches(4, 5)
+    for _ in range(3):
+        loss = gradient_step(together, optimizer, observations, actions, targets)
+        minibatches = zip(observations, actions, targets, strict=True)
+        losses = [gradient_step(*learner, *each) for *learner, each in zip(networks, own, minibatches, strict=True)]
+        torch.testing.assert_close(loss, torch.stack(losses).sum())
+    for k, network in enumerate(networks):
+        torch.testing.assert_close(together.weight[k], network.weight)
+        torch.testing.assert_close(together.bias[k, 0], network.bias)
+
+
+def test_targets_are_constants_even_if_the_network_itself_has_made_them() -> None:
+    observations, actions, targets = _minibatches(6)
+    nets, weights_of_target = [_linear(), _linear()], []
+    for net, keeps_graph in zip(nets, (True, False), strict=True):
+        made = targets + net(observations + 1).amax(1)
+        gradient_step(net, sgd(net.parameters()), observations, actions, made if keeps_graph else made.detach())
+        weights_of_target.append(net.weight)
+    assert torch.equal(*weights_of_target)
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "targets"),
+    [((5, 2), (5, 1), (5,)), ((5, 2), (5,), (5, 1)), ((5, 2), (4,), (4,)), ((3, 5, 2), (5,), (5,))],
+)
+def test_a_gradient_step_refuses_shapes_that_torch_would_broadcast(observations, actions, targets) -> None:
+    net = _linear()
+    before = net.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"actions and targets \(..., N\), got"):
+        gradient_step(
+            net,
+            sgd(net.parameters()),
+            torch.zeros(observations),
+            torch.zeros(actions, dtype=torch.int64),
+            torch.zeros(targets),
+        )
+    assert torch.equal(net.weight, before)
+
+
+# ---- copies for the target network ----------------------------------------------------------------------------------
+
+
+def test_the_target_network_gets_the_weights_at_each_multiple_of_every_and_not_in_between() -> None:
+    net, target, found = nn.Linear(1, 1), nn.Linear(1, 1), []
+    target.weight.data.zero_()
+    for updates in range(1, 8):
+        net.weight.data.fill_(updates)
+        assert copy_to_target(net, target, updates, 3) is None
+        found.append(target.weight.item())
+    assert found == [0, 0, 3, 3, 3, 6, 6]
+
+
+def test_copies_are_copies_and_not_the_same_memory() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    target = copy.deepcopy(net).requires_grad_(False)
+    for weights in net.parameters():
+        weights.data += 1
+    copy_to_target(net, target, 4, 2)
+    kept = [weights.detach().clone() for weights in net.parameters()]
+    for weights in net.parameters():
+        weights.data += 1
+    assert all(torch.equal(weights, before) for weights, before in zip(target.parameters(), kept, strict=True))
+    assert not any(weights.requires_grad for weights in target.parameters())
+
+
+@pytest.mark.parametrize("every", [0, -2])
+def test_copies_after_every_zero_updates_are_refused(every: int) -> None:
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        copy_to_target(nn.Linear(1, 1), nn.Linear(1, 1), 1, every)
+
+
 # ---- learning -------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +339,50 @@ def test_epsilon_falls_in_a_line_and_then_stays() -> None:
     for agent.steps in (0, 25, 50, 100, 1000):
         seen.append(agent.epsilon)
     assert seen == pytest.approx([1.0, 0.8, 0.6, 0.2, 0.2])
+
+
+def test_without_epsilon_each_row_takes_its_best_action_and_with_epsilon_1_any_equally_often() -> None:
+    q = normal(8000, 4)
+    assert torch.equal(epsilon_greedy(q, 0.0, seeded()), q.argmax(1))
+    actions = epsilon_greedy(q, 1.0, seeded())
+    assert (actions.shape, actions.dtype) == ((8000,), torch.int64)
+    np.testing.assert_allclose(actions.bincount() / 8000, [0.25] * 4, atol=0.025)
+    assert (actions == q.argmax(1)).float().mean().item() == pytest.approx(0.25, abs=0.025)
+
+
+def test_with_epsilon_in_between_each_row_has_its_own_coin_and_random_actions_include_the_best() -> None:
+    q = torch.tensor([0.0, 0.0, 5.0, 0.0]).expand(8000, 4)
+    actions = epsilon_greedy(q, 0.4, seeded())
+    np.testing.assert_allclose(actions.bincount() / 8000, [0.1, 0.1, 0.7, 0.1], atol=0.025)
+    best = (actions == 2).view(-1, 2)
+    assert (best[:, 0] & best[:, 1]).float().mean().item() == pytest.approx(0.49, abs=0.04)  # of two rows
+
+
+def test_all_randomness_of_epsilon_greedy_is_the_generators() -> None:
+    q, before = normal(50, 4), torch.get_rng_state()
+    first, again, other = (epsilon_greedy(q, 0.5, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+    generator = seeded(1)
+    assert torch.equal(epsilon_greedy(q, 0.5, generator), first)
+    assert not torch.equal(epsilon_greedy(q, 0.5, generator), first)
+
+
+@pytest.mark.parametrize(
+    ("shape", "epsilon", "message"),
+    [
+        ((3, 2), 1.1, "epsilon must lie in"),
+        ((3, 2), -0.1, "epsilon must lie in"),
+        ((3, 2), math.nan, "epsilon must lie in"),
+        ((2,), 0.5, "q must be"),
+        ((1, 3, 2), 0.5, "q must be"),
+        ((3, 0), 0.5, "q must be"),
+    ],
+)
+def test_epsilon_greedy_refuses_what_is_no_probability_or_no_table_of_values(shape, epsilon, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        epsilon_greedy(torch.zeros(shape), epsilon, seeded())
 
 
 def test_actions_are_random_with_probability_epsilon_and_the_best_otherwise() -> None:

@@ -33,7 +33,7 @@ from labkit.papers.episodic_backward_update import (
     backward_targets_batched,
     dense_network,
     ebu_minibatches,
-    ebu_step,
+    gradient_step,
     rollouts,
     simulate_uniform_updates,
     tabular_ebu,
@@ -575,7 +575,7 @@ def test_minibatches_without_a_step_are_refused(size: int) -> None:
         ebu_minibatches(network(), lambda: random_walk(3), gamma=0.9, beta=0.5, size=size)
 
 
-def test_a_step_goes_down_the_clipped_errors_of_each_minibatch_in_turn() -> None:
+def test_steps_go_down_the_clipped_errors_of_each_minibatch_in_turn() -> None:
     """For a linear network the gradient is written down at once: a clipped error times what was seen."""
     net, target, walk = nn.Linear(2, 4), nn.Linear(2, 4), random_walk(6)
     for seed, weights in enumerate([*net.parameters(), *target.parameters()]):
@@ -583,9 +583,9 @@ def test_a_step_goes_down_the_clipped_errors_of_each_minibatch_in_turn() -> None
     weight, bias = net.weight.detach().clone().double(), net.bias.detach().clone().double()
     kept = [x.clone() for x in target.parameters()]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    found = ebu_step(net, target, optimizer, lambda: walk, gamma=0.9, beta=0.5, size=3)
-    minibatches = ebu_minibatches(target, lambda: walk, gamma=0.9, beta=0.5, size=3)
-    for loss, seen, actions, y in zip(found, *minibatches, strict=True):
+    minibatches = [*zip(*ebu_minibatches(target, lambda: walk, gamma=0.9, beta=0.5, size=3), strict=True)]
+    found = [gradient_step(net, optimizer, *minibatch) for minibatch in minibatches]
+    for loss, (seen, actions, y) in zip(found, minibatches, strict=True):
         errors = [(weight[a] @ s.double() + bias[a] - t).item() for s, a, t in zip(seen, actions, y, strict=True)]
         assert loss.item() == pytest.approx(sum(e * e / 2 if abs(e) < 1 else abs(e) - 0.5 for e in errors), rel=1e-5)
         for e, s, a in zip(errors, seen, actions, strict=True):
@@ -593,61 +593,58 @@ def test_a_step_goes_down_the_clipped_errors_of_each_minibatch_in_turn() -> None
             bias[a] -= 0.1 * max(-1, min(1, e))
     torch.testing.assert_close(net.weight.double(), weight, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(net.bias.double(), bias, rtol=1e-5, atol=1e-6)
-    assert not found.requires_grad
+    assert not any(loss.requires_grad for loss in found)
     assert all(torch.equal(x, before) for x, before in zip(target.parameters(), kept, strict=True))
 
 
-def test_an_agent_and_the_plain_step_go_to_the_same_weights() -> None:
+def test_an_agent_and_the_plain_steps_go_to_the_same_weights() -> None:
     ebu, plain = agent(EBUAgent), agent(EBUAgent)
     ebu.replay.add(walk := random_walk(19))
     for _ in range(3):
         ebu.update()
     mine = plain.learner
-    ebu_step(mine.q_values, mine.target_values, mine.optimizer, lambda: walk, gamma=0.9, beta=0.5, size=8)
+    for minibatch in zip(*ebu_minibatches(mine.target_values, lambda: walk, gamma=0.9, beta=0.5, size=8), strict=True):
+        gradient_step(mine.q_values, mine.optimizer, *minibatch)
     for one, other in zip(ebu.learner.network.parameters(), mine.network.parameters(), strict=True):
         torch.testing.assert_close(one, other)
 
 
-class WithOwnMinibatches(EBUAgent):
-    """An agent whose minibatches come from a learner's function."""
+class WithPlainMinibatches(EBUAgent):
+    """An agent whose minibatches come from `ebu_minibatches`."""
 
     def next_minibatch(self):
         if not self.minibatches:
             draw = partial(self.replay.sample_episode, self.generator)
             size, gamma = self.settings.batch_size, self.settings.gamma
-            columns = lesson.ebu_minibatches(self.learner.target_values, draw, gamma=gamma, beta=self.beta, size=size)
+            columns = ebu_minibatches(self.learner.target_values, draw, gamma=gamma, beta=self.beta, size=size)
             self.minibatches = list(zip(*columns, strict=True))
         return self.minibatches.pop(0)
 
 
-def test_an_agent_with_a_learners_minibatches_goes_the_way_of_the_other() -> None:
-    own, other = agent(WithOwnMinibatches), agent(EBUAgent)
-    histories = [train(each, Corridor(), 150) for each in (own, other)]
-    assert histories[0] == histories[1]
-    for one, same in zip(own.learner.network.parameters(), other.learner.network.parameters(), strict=True):
-        torch.testing.assert_close(one, same)
-
-
-class WithOwnStep(EBUAgent):
-    """An agent that learns from a drawn episode at once, by a learner's function; further updates then are owed."""
-
-    ahead = 0
+class WithOwnSteps(WithPlainMinibatches):
+    """An agent that in addition learns, and copies its network, by a learner's functions."""
 
     def update(self) -> None:
-        if self.ahead == 0:
-            draw = partial(self.replay.sample_episode, self.generator)
-            values = self.learner.q_values, self.learner.target_values
-            settings = {"gamma": self.settings.gamma, "beta": self.beta, "size": self.settings.batch_size}
-            self.ahead = len(lesson.ebu_step(*values, self.learner.optimizer, draw, **settings))
-        self.ahead -= 1
-        self.learner.updates += 1
-        if self.learner.updates % self.settings.sync_every == 0:
-            self.learner.target.load_state_dict(self.learner.network.state_dict())
+        learner, minibatch = self.learner, self.next_minibatch()
+        lesson.gradient_step(learner.q_values, learner.optimizer, *minibatch)
+        learner.updates += 1
+        lesson.copy_to_target(learner.network, learner.target, learner.updates, self.settings.sync_every)
 
 
-def test_an_agent_with_a_learners_step_learns_the_way_along_a_corridor() -> None:
+@pytest.mark.parametrize("kind", [WithPlainMinibatches, WithOwnSteps])
+def test_an_agent_of_plain_minibatches_and_a_learners_steps_goes_the_way_of_the_other(kind: type) -> None:
+    own, other = agent(kind), agent(EBUAgent)
+    histories = [train(each, Corridor(), 150) for each in (own, other)]
+    assert own.learner.updates == other.learner.updates > 0
+    assert histories[0] == histories[1]
+    for part in ("network", "target"):
+        for one, same in zip(*(getattr(each.learner, part).parameters() for each in (own, other)), strict=True):
+            torch.testing.assert_close(one, same)
+
+
+def test_an_agent_with_a_learners_steps_learns_the_way_along_a_corridor() -> None:
     settings = Settings(gamma=0.9, batch_size=16, capacity=2000, warm_up=50, sync_every=50, epsilon_steps=400)
-    own = agent(WithOwnStep, settings=settings)
+    own = agent(WithOwnSteps, settings=settings)
     train(own, Corridor(), 600)
     test = gymnasium.vector.SyncVectorEnv([Corridor] * 3)
     assert rollouts(own.q_values, test, seed=0).lengths.max() <= 5

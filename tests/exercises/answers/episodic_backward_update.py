@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit.papers import episodic_backward_update as paper
 
@@ -177,67 +177,107 @@ def remember_in_a_deque(memory, episode, capacity) -> list:
     return list(kept)
 
 
-# ---- minibatches of a drawn episode ---------------------------------------------------------------------------------
+# ---- a random action now and then -----------------------------------------------------------------------------------
 
 
-def _in_order_of_time(target, episode, gamma: float, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-    observations, actions, rewards = episode.last(len(episode))
-    q_next = target(observations[1:]).detach()
-    settings = {"gamma": gamma, "beta": beta, "terminated": episode.terminated}
-    return observations[:-1], actions, paper.backward_targets(rewards, q_next, actions, **settings)
+def greedy_by_bernoulli(q, epsilon, generator) -> Tensor:
+    """Random actions are drawn only for the rows that explore, after the coins."""
+    actions = q.max(1).indices
+    explores = torch.bernoulli(torch.full((len(q),), epsilon), generator=generator).bool()
+    actions[explores] = torch.randint(0, q.shape[1], (int(explores.sum()),), generator=generator)
+    return actions
 
 
-def pieces_by_backward_minibatches(target, draw, *, gamma, beta, size) -> tuple[Tensor, ...]:
-    """The episodes that fill make one filling, the first one drawn at its end."""
-    episode, others = draw(), []
-    missing = math.ceil(len(episode) / size) * size - len(episode)
-    while sum(map(len, others)) < missing:
-        others.insert(0, draw())
-    own = _in_order_of_time(target, episode, gamma, beta)
-    swept = [_in_order_of_time(target, other, gamma, beta) for other in others]
-    fillings = [torch.cat(column) for column in zip(*swept, strict=True)] or [x[:0] for x in own]
-    return tuple(paper.backward_minibatches(x, filling, size) for x, filling in zip(own, fillings, strict=True))
+def greedy_by_one_draw(q, epsilon, generator) -> Tensor:
+    """Coins and actions are columns of one table of uniform numbers."""
+    coins, u = torch.rand((len(q), 2), generator=generator).unbind(1)
+    anything = torch.floor(u * q.shape[1]).long()
+    greedy = (coins >= epsilon).long()
+    return greedy * q.argmax(dim=-1) + (1 - greedy) * anything
 
 
-def pieces_step_by_step(target, draw, *, gamma, beta, size) -> tuple[Tensor, ...]:
-    def steps() -> list[tuple[Tensor, ...]]:
-        return list(zip(*_in_order_of_time(target, draw(), gamma, beta), strict=True))
-
-    own, filling, taken = steps(), [], []
-    while own or len(taken) % size:
-        if not own and not filling:
-            filling = steps()
-        taken.append((own or filling).pop())
-    return tuple(torch.stack(column).unflatten(0, (-1, size)) for column in zip(*taken, strict=True))
+def greedy_by_one_number(q, epsilon, generator) -> Tensor:
+    """Below epsilon the number is uniform once more."""
+    u = torch.rand(len(q), generator=generator)
+    return torch.where(u < epsilon, (u / max(epsilon, 1e-9) * q.shape[1]).long(), q.argmax(1))
 
 
-# ---- Algorithm 2, for one drawn episode -----------------------------------------------------------------------------
+def greedy_by_probabilities(q, epsilon, generator) -> Tensor:
+    A = q.shape[1]
+    p = torch.full(q.shape, epsilon / A)
+    p[torch.arange(len(q)), q.argmax(1)] += 1 - epsilon
+    return torch.multinomial(p, 1, generator=generator)[:, 0]
 
 
-def step_by_smooth_l1(net, target, optimizer, draw, *, gamma, beta, size) -> Tensor:
-    minibatches = paper.ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
-    losses = []
-    for observations, actions, y in zip(*minibatches, strict=True):
-        loss = F.smooth_l1_loss(net(observations)[torch.arange(size), actions], y, reduction="sum")
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return torch.tensor(losses)
+def greedy_row_by_row(q, epsilon, generator) -> Tensor:
+    actions = []
+    for values in q:
+        if torch.rand((), generator=generator).item() < epsilon:
+            actions.append(torch.randint(len(values), (), generator=generator).item())
+        else:
+            actions.append(values.argmax().item())
+    return torch.tensor(actions)
 
 
-def step_by_clipped_errors(net, target, optimizer, draw, *, gamma, beta, size) -> Tensor:
+def greedy_by_ranks(q, epsilon, generator) -> Tensor:
+    """A shuffled row has any action in front."""
+    shuffled = torch.rand(q.shape, generator=generator).argsort(1)
+    explores = torch.rand(len(q), 1, generator=generator) < epsilon
+    return torch.where(explores, shuffled, q.argsort(1, descending=True))[:, 0]
+
+
+# ---- a gradient step ------------------------------------------------------------------------------------------------
+
+
+def step_by_smooth_l1(net, optimizer, observations, actions, targets) -> Tensor:
+    """The gradients are cleared behind the step, for the next one."""
+    q = net(observations)
+    taken = q.flatten(0, -2)[torch.arange(actions.numel()), actions.flatten()]
+    loss = F.smooth_l1_loss(taken, targets.detach().flatten(), reduction="sum")
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def step_by_clipped_errors(net, optimizer, observations, actions, targets) -> Tensor:
     """What arrives at Q(S, A) is its error, clipped at 1, as Mnih et al. put it."""
-    losses = []
-    observations, actions, y = paper.ebu_minibatches(target, draw, gamma=gamma, beta=beta, size=size)
-    for k in range(len(y)):
-        taken = net(observations[k]).gather(1, actions[k].unsqueeze(1)).flatten()
-        error = (taken - y[k]).detach()
-        optimizer.zero_grad()
-        taken.backward(error.clamp(-1, 1))
-        optimizer.step()
-        losses.append(torch.where(error.abs() < 1, error**2 / 2, error.abs() - 0.5).sum())
-    return torch.stack(losses)
+    taken = net(observations).take_along_dim(actions.unsqueeze(-1), -1)[..., 0]
+    error = (taken - targets).detach()
+    optimizer.zero_grad()
+    taken.backward(error.clamp(-1, 1))
+    optimizer.step()
+    return torch.where(error.abs() < 1, error**2 / 2, error.abs() - 0.5).sum()
+
+
+def step_by_one_hot(net, optimizer, observations, actions, targets) -> Tensor:
+    with torch.no_grad():
+        targets = targets.clone()
+    q = net(observations)
+    taken = (q * F.one_hot(actions, q.shape[-1])).sum(-1)
+    loss = nn.HuberLoss(reduction="none")(taken, targets).sum()
+    optimizer.zero_grad(set_to_none=False)
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        return loss.clone()
+
+
+# ---- copies for the target network ----------------------------------------------------------------------------------
+
+
+def copy_by_parameters(net, target, updates, every) -> None:
+    if updates % every:
+        return
+    with torch.no_grad():
+        for weight, new in zip(target.parameters(), net.parameters(), strict=True):
+            weight.copy_(new)
+
+
+def copy_by_deepcopy(net, target, updates, every) -> None:
+    whole = updates // every
+    if whole * every == updates:
+        target.load_state_dict(copy.deepcopy(net.state_dict()))
 
 
 ANSWERS = {
@@ -249,6 +289,14 @@ ANSWERS = {
     "backward_minibatches": (minibatches_by_split, minibatches_one_by_one),
     "human_normalized": (score_by_line, score_from_above),
     "remember_episode": (remember_from_the_latest, remember_in_a_deque),
-    "ebu_minibatches": (pieces_by_backward_minibatches, pieces_step_by_step),
-    "ebu_step": (step_by_smooth_l1, step_by_clipped_errors),
+    "epsilon_greedy": (
+        greedy_by_bernoulli,
+        greedy_by_one_draw,
+        greedy_by_one_number,
+        greedy_by_probabilities,
+        greedy_row_by_row,
+        greedy_by_ranks,
+    ),
+    "gradient_step": (step_by_smooth_l1, step_by_clipped_errors, step_by_one_hot),
+    "copy_to_target": (copy_by_parameters, copy_by_deepcopy),
 }
