@@ -15,7 +15,10 @@ ALLOWED = {
     "checks": ("labkit.checks",),
     "evidence": ("labkit.evidence",),
     "exercises": ("labkit.papers", "labkit.exercises", "labkit.checks"),
-    "lab": ("labkit.lab", "labkit.exercises", "labkit.data", "labkit.checks", "labkit.papers", "labkit.evidence"),
+    "lab": (
+        *("labkit.lab", "labkit.exercises", "labkit.data", "labkit.envs"),
+        *("labkit.checks", "labkit.papers", "labkit.evidence"),
+    ),
     "course": ("labkit.course", "labkit.evidence"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ class MazeTests:
 
     Called with their stacked network it returns, (K,) each: "way", the mean length of `walks` walks with 5 % random
     actions over that of the shortest way, a walk that does not arrive counting as `longest`; "arrived", the share of
-    walks that do; and of the values max_a Q, averaged over all cells from which there is a way, minus those of value
-    iteration: "excess", and "above", with 0 where a value is too low. `rewards` are those of the maze.
+    walks that do; and of the values max_a Q minus those of value iteration, averaged over all cells from which there
+    is a way: "excess"; "above", with 0 where a value is too low; and "off", the absolute differences, which do not
+    cancel. `rewards` are those of the maze.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class MazeTests:
             self.worth.append(known[key][cells @ (size, 1)])
 
     def values(self, net: StackedNetwork, agent: int) -> Tensor:
-        """Q of one agent at each of its `cells`, seen by the middle image of each digit, (cells, 4)."""
-        cells = self.cells[agent]
+        """Q of one agent at each cell, seen by the middle image of each digit; 0 where there is no way. (size^2, 4)."""
+        cells, size = self.cells[agent], self.walls.shape[-1]
         seen = torch.from_numpy(self.look(cells, np.full(cells.shape, 0.5)))
-        return net.of(torch.tensor([agent]), seen[None])[0]
+        known = net.of(torch.tensor([agent]), seen[None])[0].cpu()
+        return known.new_zeros(size**2, known.shape[1]).index_copy(0, torch.from_numpy(cells @ (size, 1)), known)
 
     def of_one(self, q_values: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """The same of an agent that is alone, given its values (N, ...) -> (N, A)."""
@@ -75,13 +78,31 @@ class MazeTests:
 
         walked = rollouts(values, self.env, seed=1, epsilon=0.05)
         lengths, arrived = (x.view(K, -1).double().mean(1).numpy() for x in (walked.lengths, walked.terminated))
-        off = [self.values(net, k).amax(1).numpy() - worth for k, worth in enumerate(self.worth)]
+        size = self.walls.shape[-1]
+        known = [self.values(net, k).amax(1).numpy()[cells @ (size, 1)] for k, cells in enumerate(self.cells)]
+        off = [each - worth for each, worth in zip(known, self.worth, strict=True)]
         return {
             "way": lengths / self.shortest,
             "arrived": arrived,
             "excess": np.array([each.mean() for each in off]),
             "above": np.array([each.clip(min=0).mean() for each in off]),
+            "off": np.array([np.abs(each).mean() for each in off]),
         }
+
+
+class Finished:
+    """What a checkpoint keeps of agents that are done: the weights of their network, and what was measured of them."""
+
+    def __init__(self, net: StackedNetwork) -> None:
+        self.net = net
+        self.measured: dict[str, list[Tensor]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "measured": self.measured}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.measured = state["measured"]
 
 
 def greedy_way(walls: np.ndarray, best: Callable[[np.ndarray], int], longest: int = 100) -> list[np.ndarray]:

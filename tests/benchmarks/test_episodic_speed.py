@@ -5,6 +5,7 @@ The agents play the same maze with the same network, batch size, optimizer and n
 
 from __future__ import annotations
 
+import copy
 import gc
 import tracemalloc
 from functools import partial
@@ -12,7 +13,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import DQN
 from torch import Tensor, nn
 
@@ -26,13 +27,16 @@ from labkit.papers.episodic_backward_update import (
     Settings,
     backward_targets,
     backward_targets_batched,
+    copy_to_target,
     dense_network,
+    epsilon_greedy,
+    gradient_step,
     train,
 )
-from labkit.papers.episodic_lockstep import train_together
+from labkit.papers.episodic_population import Backward, Experience, Population, StackedNetwork, Uniform
 
 EPISODES, STEPS, ACTIONS = 64, 200, 4
-SIDE, HIDDEN, WARM_UP, PLAYED = 7, 64, 500, 1_500  # of the agents
+SIDE, HIDDEN, WARM_UP, PLAYED, LEARNED = 7, 64, 500, 1_500, 500  # of the agents, the last two in steps
 pytestmark = pytest.mark.usefixtures("one_thread")  # tensors as small as these are only slowed down by a second one
 ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
 seconds: dict[str, float] = {}  # what was done: the fastest round
@@ -167,35 +171,51 @@ def test_steps_of_an_agent_in_the_maze(benchmark, capsys, kind: str) -> None:
                 print(f"{name} {1 / each:.0f}, {seconds[kind] / each:.2f} times as many")
 
 
-def six_agents() -> list[DQNAgent]:
-    """Three of each kind, which have not begun yet."""
-    settings = Settings(gamma=0.9, capacity=50_000, warm_up=WARM_UP, sync_every=100, epsilon_steps=WARM_UP + PLAYED)
-    agents = []
-    for seed in range(3):
-        for kind in (DQNAgent, EBUAgent):
-            g = torch.Generator().manual_seed(seed)
-            agents.append(kind(dense_network(2 * SIDE**2, HIDDEN, ACTIONS, g), settings, g, ADAM))
-    return agents
+def alone(kind: type[DQNAgent], seed: int) -> DQNAgent:
+    """An agent that has not begun yet."""
+    settings = Settings(gamma=0.9, capacity=50_000, warm_up=WARM_UP, sync_every=100, epsilon_steps=WARM_UP + LEARNED)
+    g = torch.Generator().manual_seed(seed)
+    return kind(dense_network(2 * SIDE**2, HIDDEN, ACTIONS, g), settings, g, ADAM)
 
 
-def one_after_the_other(agents: list[DQNAgent]) -> None:
+def one_after_the_other() -> int:
+    """Eight agents with DQN, eight with EBU; how many updates they made."""
+    agents = [alone(kind, seed) for kind in (DQNAgent, EBUAgent) for seed in range(8)]
     for agent in agents:
-        train(agent, maze(), WARM_UP + PLAYED)
+        train(agent, maze(), WARM_UP + LEARNED)
+    return sum(agent.updates for agent in agents)
 
 
-def in_lockstep(agents: list[DQNAgent]) -> None:
-    train_together(agents, [maze() for _ in agents], WARM_UP + PLAYED)
+def in_a_population() -> int:
+    """The same sixteen at once."""
+    g = torch.Generator().manual_seed(0)
+    net = StackedNetwork([dense_network(2 * SIDE**2, HIDDEN, ACTIONS, g) for _ in range(16)])
+    target, optimizer = copy.deepcopy(net), ADAM(net.parameters())
+    walls = np.stack([maze().walls] * 16)
+    env = VectorMaze(walls, digits(), max_steps=200, autoreset_mode=AutoresetMode.DISABLED)
+    experience = Experience(env, WARM_UP + LEARNED, seed=0, capacity=50_000)
+    agents = Population([Uniform(), Backward(0.5)], 8, experience, 0.9, g)
+    for step in range(1, WARM_UP + LEARNED + 1):
+        with torch.no_grad():
+            q = net(torch.from_numpy(experience.seen)[:, None])[:, 0]
+        agents.keep(experience.step(epsilon_greedy(q, 1 - 0.9 * step / (WARM_UP + LEARNED), g)))
+        if step > WARM_UP:
+            gradient_step(net, optimizer, *agents.minibatch(32, net, target))
+            copy_to_target(net, target, step - WARM_UP, 100)
+    return 16 * LEARNED
 
 
-@pytest.mark.parametrize("way", [in_lockstep, one_after_the_other], ids=lambda way: way.__name__)
-def test_six_agents_in_the_maze(benchmark, capsys, way) -> None:
-    benchmark.pedantic(way, setup=lambda: ((six_agents(),), {}), rounds=2)
-    seconds[way.__name__] = benchmark.stats.stats.min
+@pytest.mark.parametrize("way", [in_a_population, one_after_the_other], ids=lambda way: way.__name__)
+def test_sixteen_agents_in_the_maze(benchmark, capsys, way) -> None:
+    made = benchmark.pedantic(way, rounds=2)
+    seconds[way.__name__] = benchmark.stats.stats.min / made
     if way is one_after_the_other:
-        ratio = seconds["one_after_the_other"] / seconds["in_lockstep"]
+        ratio = seconds["one_after_the_other"] / seconds["in_a_population"]
         with capsys.disabled():
-            print(f"\nsix agents, {WARM_UP + PLAYED} steps each: in lockstep {seconds['in_lockstep']:.1f} s, ", end="")
-            print(f"one after the other {ratio:.1f} times that")
+            print(
+                f"\nupdates a second of sixteen agents: {1 / seconds['in_a_population']:.0f} in a population, ", end=""
+            )
+            print(f"{ratio:.1f} times as many as one after the other")
         assert ratio > 1.5
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path as shortest_by_scipy
 
@@ -326,3 +326,67 @@ def test_what_was_seen_does_not_change_with_the_next_step(digits: Split) -> None
     before = first.tolist()
     many.step(np.array([RIGHT, DOWN]))
     assert first.tolist() == before
+
+
+# ---- mazes that stay at their ends ----------------------------------------------------------------------------------
+
+
+def open_mazes(count: int, **settings: object) -> VectorMaze:
+    return VectorMaze(np.zeros((count, 2, 2), dtype=bool), autoreset_mode=AutoresetMode.DISABLED, **settings)
+
+
+def test_a_step_in_an_ended_maze_is_refused_until_it_is_reset() -> None:
+    many = open_mazes(2)
+    many.reset(seed=0)
+    many.step(np.array([RIGHT, UP]))
+    assert many.step(np.array([DOWN, UP]))[2].tolist() == [True, False]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="an episode is over: reset it"):
+            many.step(np.array([UP, UP]))
+    many.reset(options={"reset_mask": np.array([True, False])})
+    assert many.step(np.array([RIGHT, RIGHT]))[0].tolist() == [1, 1]
+
+
+def test_a_masked_reset_begins_those_mazes_and_no_others() -> None:
+    many = open_mazes(3, max_steps=4)
+    many.reset(seed=0)
+    many.step(np.array([RIGHT, RIGHT, DOWN]))
+    many.step(np.array([DOWN, UP, UP]))
+    seen, _ = many.reset(options={"reset_mask": np.array([True, False, True])})
+    assert seen.tolist() == [0, 1, 0]
+    many.step(np.array([UP, UP, UP]))
+    *_, truncated, _ = many.step(np.array([UP, UP, UP]))
+    assert truncated.tolist() == [False, True, False]  # only the second has gone on counting
+
+
+def test_with_masked_resets_many_mazes_do_what_gymnasiums_do() -> None:
+    walls = np.stack([draw_walls(rng(seed), size=3, density=0.1) for seed in range(4)])
+    settings = {"max_steps": 9, "goal_reward": 10.0}
+    many = VectorMaze(walls, autoreset_mode=AutoresetMode.DISABLED, **settings)
+    lone = [lambda each=each: Maze(each, **settings) for each in walls]
+    single = SyncVectorEnv(lone, autoreset_mode=AutoresetMode.DISABLED)
+    assert many.metadata["autoreset_mode"] == single.metadata["autoreset_mode"]
+    assert many.reset(seed=7)[0].tolist() == single.reset(seed=7)[0].tolist()
+    ends = np.zeros(2, dtype=int)
+    for actions in rng().integers(4, size=(200, 4)):
+        got, expected = many.step(actions), single.step(actions)
+        for ours, theirs in zip(got[:4], expected[:4], strict=True):
+            assert ours.tolist() == theirs.tolist()
+        ends += got[2].sum(), got[3].sum()
+        if (ended := got[2] | got[3]).any():
+            begun = [env.reset(options={"reset_mask": ended.copy()})[0].tolist() for env in (many, single)]
+            assert begun[0] == begun[1]
+    assert ends.min() > 5
+
+
+def test_a_maze_that_was_reset_by_a_mask_shows_images_of_its_start(digits: Split) -> None:
+    many = VectorMaze(np.zeros((2, 3, 3), dtype=bool), digits, autoreset_mode=AutoresetMode.DISABLED)
+    many.reset(seed=0)
+    many.step(np.array([RIGHT, DOWN]))
+    seen, _ = many.reset(options={"reset_mask": np.array([False, True])})
+    assert place(seen) == [[0, 1], [0, 0]]
+
+
+def test_other_ways_to_reset_are_refused() -> None:
+    with pytest.raises(ValueError, match="resets at the next step or not by itself"):
+        VectorMaze(np.zeros((1, 2, 2), dtype=bool), autoreset_mode=AutoresetMode.SAME_STEP)
