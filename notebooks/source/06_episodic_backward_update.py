@@ -1009,7 +1009,8 @@ lab.reveal("first", min(KINDS, key=lambda kind: lab.metrics[f"equal/{kind}/way"]
 
 # %%
 x = config.eval_every * np.arange(1, len(equal["EBU"]["way"]) + 1)
-STYLES = dict(zip(KINDS, zip(("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), PALETTE, strict=False), strict=True))
+LINES, COLORS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), PALETTE[:3] + PALETTE[4:]  # no grey
+STYLES = dict(zip(KINDS, zip(LINES, COLORS, strict=False), strict=True))
 
 
 def spread(ax, values, label, style="-", color=None, band=True):
