@@ -142,15 +142,15 @@ def maze_picture(
 
 
 def draw_maze(ax: Axes, walls: np.ndarray, q: np.ndarray, *, most: float | None = None, way: bool = True) -> int:
-    """A maze with the values q (size * size, 4), an arrow for the best action of each cell whose value is not 0.
+    """A maze with the values q (size * size, 4), an arrow for the best action of each cell that has a way and a value.
 
     The greedy way from the start is drawn as a line. Returns its length; -1 if it never arrives.
     """
     size = len(walls)
     ax.imshow(maze_picture(walls, q.max(1), most=most))
-    for row, column in np.argwhere(~walls):
+    for row, column in np.argwhere(distances(walls, (size - 1, size - 1)) > 0):
         values = q[row * size + column]
-        if values.max() != 0 and (row, column) != (size - 1, size - 1):
+        if values.max() != 0:
             down, right = 0.3 * MOVES[values.argmax()]
             where = {"xy": (column + right, row + down), "xytext": (column - right, row - down)}
             ax.annotate("", **where, arrowprops={"arrowstyle": "->", "color": "black", "linewidth": 0.9})
