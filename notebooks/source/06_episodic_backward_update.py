@@ -190,7 +190,6 @@ print("the true values: ", [round(gamma**k, 2) for k in (2, 1, 0)])
 
 # %% [markdown]
 # Only the last cell has learned: when the others were updated, what lay ahead of them was not known yet.
-# That is the problem of this lesson.
 #
 # The other words that you will meet, each with a line of code as a sketch:
 #
@@ -366,7 +365,7 @@ print(backward_q_learning(torch.zeros(3, 2), states, actions, rewards, gamma=0.9
 # Reaching the goal ends the episode with a reward of 10; bumping into a wall or the border costs 0.1, and one stays where one is.
 # We set $\gamma = 0.9$.
 # A fifth or a half of the cells are walls, drawn at random, again until there is a way.
-# (The authors never published their code for mazes; the docstring of `labkit.envs.maze` lists what we chose.)
+# (The authors' code for mazes is not published; `labkit.envs.maze` lists what we chose.)
 #
 # Breadth-first search gives the shortest way.
 # And since we know the maze, **value iteration** gives $Q^*$: it applies the Bellman equation to all states and actions, again and again, until nothing changes.
@@ -838,7 +837,6 @@ lab.tell(
 #
 # A state is seen as two pictures of handwritten digits, its row and its column, drawn anew at each visit.
 # An agent must learn to read while it learns to walk.
-# It sees each digit in 8 x 8 pixels, as below.
 
 
 # %%
@@ -883,7 +881,7 @@ lab.show(
 # The claims judge the mean over *all* tests of the training, which rewards whoever learns early; their rivals judge the last quarter.
 #
 # Nothing was tuned for any of the five.
-# And EBU differs from DQN in more than its targets. It draws episodes, each as likely as the others, where DQN draws steps; its minibatches are neighbours in time; its targets are computed when an episode is drawn, and may be some updates old when they are learned. Section 7 has a control for that, $\beta = 0$.
+# EBU differs from DQN in its draws, too: whole episodes, each as likely as the others, in minibatches of neighbouring steps, with targets as old as the draw. Section 7 has a control for that, $\beta = 0$.
 
 # %%
 KINDS = {
@@ -1143,7 +1141,15 @@ lab.claim("nearer")
 # And an excess says how *wrong* values are, not how bad the actions are: if all values of a cell are too high by the same amount, the best action stays the best.
 # A random move costs steps even to the best agent, so compare ways within one kind of moves only.
 #
-# ## 8 · What held, and what did not
+# ## 8 · Where the paper, the review and the code disagree
+#
+# - **The chain.** The review draws four states and speaks of five transitions. Section 2 reads that as one step back.
+# - **Episodes.** The code never draws the first five or the last three, drops the first three steps of each, and takes a time limit for a terminal end.
+# - **RMSprop.** The code's is not PyTorch's.
+#
+# Further measures what these change.
+#
+# ## 9 · What held, and what did not
 
 # %%
 lab.claims_table()
@@ -1152,7 +1158,7 @@ lab.claims_table()
 # ### Take-aways
 #
 # 1. A one-step update teaches something only at the edge of what is known. Order decides how fast the edge moves.
-# 2. How much a sweep gains depends on the episodes, and on whether one counts all its steps: most for straight ones, less for those that wander.
+# 2. How much a sweep gains depends on the episodes, and on what one counts.
 # 3. $\beta$ sets how far news travels within one sweep. The maximum can carry a bias up, but that shows only once values have been learned at all.
 # 4. Count steps *and* updates. A method that is better per step may only have learned more often. In our mazes EBU leads clearly where updates are few; at equal updates mixed-in returns, which need no sweep, do better.
 # 5. Test an agent's parts in worlds where only one thing can go wrong.
@@ -1583,7 +1589,7 @@ lab.at_full("atari")
 # In each of the five seeds that we ran, both ended above random play, and one-step DQN above EBU.
 # Whether EBU plays better than DQN after as many frames as the paper took is **undecided** here.
 #
-# ### Where the paper, the review and the code disagree
+# ### What the differences of section 8 change
 #
 # **How many states has the chain?** The review draws states $s_1$ to $s_4$ and speaks of five transitions. Four states are three transitions, four with an end behind them. Five fit if the last state is the end and the episode went back once, $s_1, s_2, s_3, s_2, s_3, s_4$: one step back must be made good, so it costs two. (This is our reading, and what the first diagram shows.)
 # By your formula, `uniform_updates_mean([1, 2, 1], 1)`, uniform draws then need 12.5 updates, for five straight transitions 25; a sweep makes five in both.
