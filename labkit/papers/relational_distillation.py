@@ -110,13 +110,54 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor, *, valid_only: bool = Fa
 
     As published, the mean over all N^2 entries, though the N of the diagonal are always 0; with `valid_only` over the
     N (N - 1) pairs, which is N / (N - 1) times as much. Turning, shifting or scaling either side changes nothing. In a
-    batch of two all is relative to one distance, and the loss is 0. Raises ValueError for a batch of one, for batches
-    of different sizes, and for embeddings that are not a finite, floating-point matrix. Section 3.2.1.
+    batch of two all is relative to one distance, and the loss is 0. A second derivative is not available. Raises
+    ValueError for a batch of one, for batches of different sizes, and for embeddings that are not a finite,
+    floating-point matrix. Section 3.2.1.
     """
     student, teacher = _pair(student, teacher, "embeddings", dimensions=2)
-    found, wanted = distance_potential(student), distance_potential(teacher)
+    _require_batch(student, 2, "a distance needs two embeddings")
     N = len(student)
-    return F.smooth_l1_loss(found, wanted, reduction="sum") / (N * (N - 1) if valid_only else N**2)
+    return _DistanceDifferences.apply(student, teacher) / (N * (N - 1) if valid_only else N**2)
+
+
+class _DistanceDifferences(torch.autograd.Function):
+    """The sum of huber(psi_S - psi_T) over all pairs of embeddings, (N, d_S), (N, d_T) -> scalar.
+
+    With H = clamp(psi_S - psi_T, -1, 1), the derivative of the Huber loss, that with respect to a distance D_ij is
+
+        G_ij = (H_ij - sum_kl H_kl D_kl / (mu N (N - 1))) / mu,
+
+    since all distances make up mu; and x_i receives 2 sum_j G_ij / D_ij (x_i - x_j). So one matrix product is the whole
+    backward pass, and no graph keeps the N^2 numbers of each step.
+    """
+
+    @staticmethod
+    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        pairs = len(student) * (len(student) - 1)
+        distances, wanted = _distances(student), _distances(teacher)
+        mu = distances.sum() / pairs
+        difference = (distances / mu).sub_(wanted.mul_(pairs / wanted.sum()))  # psi_S - psi_T
+        H = difference.clamp(-1, 1)
+        total = (H * difference.sub_(H, alpha=0.5)).sum()  # huber(u) = h (u - h / 2)
+        if ctx.needs_input_grad[0]:
+            G = H.sub_((H * distances).sum() / (mu * pairs)).div_(mu)
+            apart = distances > math.sqrt(FLOOR)  # at the floor, and on the diagonal, nothing changes a distance
+            w = G.div_(distances).masked_fill_(~apart, 0).to(student.dtype)
+            x = student - student.mean(0)
+            with torch.autocast(x.device.type, enabled=False):
+                ctx.save_for_backward(2 * (w.sum(1, keepdim=True) * x - w @ x))
+        return total.to(student.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, outer: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer * gradient, None
+
+
+def _distances(x: Tensor) -> Tensor:
+    """As `pairwise_distances`, in float64."""
+    return _squared_distances(x).clamp_(min=FLOOR).sqrt_().fill_diagonal_(0)
 
 
 def _squared_distances(x: Tensor) -> Tensor:
@@ -127,9 +168,9 @@ def _squared_distances(x: Tensor) -> Tensor:
     """
     x = x.double()
     x = x - x.mean(0)
-    gram = x @ x.T
-    sums = gram.diagonal()[:, None] + gram.diagonal()  # |x_i|^2 + |x_j|^2, (N, N)
-    squares = sums - 2 * gram
+    norms = x.square().sum(1)
+    sums = norms[:, None] + norms  # |x_i|^2 + |x_j|^2, (N, N)
+    squares = torch.addmm(sums, x, x.T, alpha=-2)
     return torch.where(squares > x.shape[1] * torch.finfo(x.dtype).eps * sums, squares, 0)
 
 

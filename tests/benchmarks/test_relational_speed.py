@@ -1,4 +1,4 @@
-"""The angle loss, forward and backward, beside the published formulation; and recall without all distances at once.
+"""The losses of angles and distances, forward and backward, beside the published ones; and recall, a part at a time.
 
 The published formulation builds the differences of all pairs, (N, N, d), and multiplies them for each vertex. Both run
 in one thread: ours takes many small steps, so that a second one gains little, and waits where other programs run.
@@ -85,10 +85,42 @@ def test_the_angle_loss_of_larger_batches(benchmark, capsys, N: int) -> None:
         print(f"\nangle loss of {N}: {1000 * found:.0f} ms")
 
 
-def test_the_distance_loss_of_512_images(benchmark, capsys) -> None:
-    found = measured(benchmark, rkd_distance_loss, 512)
-    with capsys.disabled():
-        print(f"\ndistance loss of 512: {1000 * found:.0f} ms")
+# ---- distances ------------------------------------------------------------------------------------------------------
+
+
+def distances_as_published(x: Tensor) -> Tensor:
+    squares = x.square().sum(1)
+    distances = (squares[:, None] + squares - 2 * x @ x.T).clamp(min=1e-12).sqrt()
+    return distances.masked_fill(torch.eye(len(x), dtype=torch.bool), 0)
+
+
+def distance_loss_as_published(student: Tensor, teacher: Tensor) -> Tensor:
+    def potential(x: Tensor) -> Tensor:
+        distances = distances_as_published(x)
+        return distances / distances[distances > 0].mean()
+
+    with torch.no_grad():
+        wanted = potential(teacher)
+    return F.smooth_l1_loss(potential(student), wanted)
+
+
+def test_the_two_formulations_of_the_distance_loss_agree() -> None:
+    student, teacher = batch(128)
+    found, expected = rkd_distance_loss(student, teacher), distance_loss_as_published(student, teacher)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4 * gradients[1].abs().max().item())
+
+
+@pytest.mark.parametrize("N", [128, 512])
+def test_the_distance_loss(benchmark, N: int) -> None:
+    seconds[f"distance loss of {N}"] = measured(benchmark, rkd_distance_loss, N, rounds=20)
+
+
+@pytest.mark.parametrize("N", [128, 512])
+def test_the_distance_loss_as_published_does_not_take_much_less(benchmark, capsys, N: int) -> None:
+    measured(benchmark, distance_loss_as_published, N, rounds=20)
+    assert compare(benchmark, capsys, "as published", f"distance loss of {N}") >= 0.7
 
 
 # ---- recall ---------------------------------------------------------------------------------------------------------
