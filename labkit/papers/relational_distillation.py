@@ -485,7 +485,7 @@ def _checked(what: str, *tensors: Tensor, dimensions: int | None = None) -> list
             raise ValueError(f"{what} must be {form}, got the shape {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"{what} must be floating-point, got {x.dtype}: convert them with .float()")
-        if not x.isfinite().all():
+        if not torch.stack(x.detach().aminmax()).isfinite().all():  # one pass; NaN is passed on
             raise ValueError(f"{what} must be finite, but some are NaN or infinite: lower the learning rate")
     return [x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in tensors]
 
