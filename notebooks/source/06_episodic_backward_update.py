@@ -27,10 +27,10 @@
 #
 # | claim | source | section |
 # |---|---|---|
-# | A backward sweep finds the way after five updates, where uniform draws need many more | paper, review | 2 |
+# | A backward sweep finds the way through a chain of five after five updates, where uniform draws need many more | paper, review | 2 |
 # | With a table, sweeps need fewer updates than uniform draws, in mazes with 20 % and with 50 % walls | paper | 3 |
 # | Where moves are random, a step size below 1 brings the start's value nearer to the truth | paper | Further |
-# | A step drawn uniformly rarely carries a reward | review | 5, 6 |
+# | A step drawn uniformly rarely carries the goal's reward | review | 5, 6 |
 # | At equal numbers of updates EBU finds shorter ways than one-step DQN, than five-step DQN, than prioritized replay, than mixed-in returns | paper; ours | 6 |
 # | At the published ratio of updates, half of EBU's lead in our mazes or more is due to more updates; it also leads where both update at every fourth step | after Kielak; ours | 6 |
 # | Where moves are random, a diffusion factor of 1 over-estimates, and 0.5 finds shorter ways than 1 | paper | 7 |
@@ -105,7 +105,7 @@ class Config:
     agents: int  # of each kind in the main comparison, each in a maze of its own
     fewer: int  # of each kind in the others, in the first of these mazes
     often: int  # updates between copies to the target network, where they are frequent
-    hidden: int  # units of both hidden layers
+    hidden: int  # units of each hidden layer
     images: int  # of each digit: few, so that an agent meets each often
 
 
@@ -165,7 +165,7 @@ config = lab.choose(quick=quick, full=full, paper=long)
 # ![An agent, a small network Q with a value for each action and an older copy of it as target network, sends actions to a maze and gets back states and rewards. Below, a strip of states, actions and rewards makes up an episode; whole episodes lie in a replay memory, from which Q learns.](figures/06_episodic_backward_update/agent.svg)
 #
 # At time $k$ an **agent** is in a **state** $S_k$, takes an **action** $A_k$, receives a **reward** $R_k$ and finds itself in $S_{k+1}$.
-# That is a **transition**, or a step; from start to end is an **episode**.
+# That is a **transition** $(S, A, R, S')$, or a step; from start to end is an **episode**.
 # What the agent wants is a large **return**, $R_k + \gamma R_{k+1} + \gamma^2 R_{k+2} + \dots$: the sum of rewards, later ones **discounted** by $\gamma$, between 0 and 1, for each step.
 # What it can change is its **policy**: which action it takes in which state.
 #
@@ -196,7 +196,7 @@ print("the true values: ", [round(gamma**k, 2) for k in (2, 1, 0)])
 # | word | what it is | sketched in code |
 # |---|---|---|
 # | **bootstrapping** | a value is learned from another value, which may be wrong itself | `reward + gamma * q[next].max()` |
-# | **exploration**, **epsilon-greedy** | with probability $\epsilon$ any action, else the best one: who never tries learns nothing new | `anything if rand() < epsilon else q[state].argmax()` |
+# | **exploration**, **epsilon-greedy** | with probability $\epsilon$ any action, else the best one: whoever never tries learns nothing new | `anything if rand() < epsilon else q[state].argmax()` |
 # | **off-policy** | the maximum is about the best policy, whichever one made the step: so old and random steps teach as well | `q[next].max()`, not `q[next, taken]` |
 # | **replay memory** | all these steps, kept and drawn from over and over | `memory.append(episode)` |
 # | **target network** | for values by a network: an older copy, which says what `q[next]` is, so that the network does not chase its own tail | `target = deepcopy(net)` |
@@ -213,7 +213,7 @@ print("the true values: ", [round(gamma**k, 2) for k in (2, 1, 0)])
 #
 # ![A walk s1, s2, s3, s2, s3, s4 with a reward of 1 on its last step, and five updates in two orders. Backward, four of the five teach something and all states have learned of the reward; of the five drawn uniformly only two do, and the start has not yet learned of it.](figures/06_episodic_backward_update/chain.svg)
 #
-# (That is how the review draws the example.)
+# (That is how we read the review's example.)
 # Simpler still: a chain of five transitions straight ahead, a reward of 1 at the end of the last, and one episode in the memory.
 # Watch what ten uniform draws do ($\gamma = 1$; a number for each transition):
 
@@ -281,7 +281,7 @@ lab.show(
 # For $N$ transitions the mean is $N^2$: the longer the way, the worse.
 #
 # Real first episodes do not march to the goal, they wander, and pass the same transitions many times.
-# Uniform draws then find each transition of the way more easily: by your formula they need $\sum_i 1 / c_i$ times as many updates as the episode has steps.
+# By your formula uniform draws then need $\sum_i 1 / c_i$ times as many updates as the episode has steps: a smaller factor than $N$, of a longer episode.
 # The last transition ends the episode, so $c_N = 1$; all other terms can shrink.
 # The sweep gains as well: it may know the way long before it has come to the episode's start.
 # So we count its updates until then, and, less kindly, all $T$ that it makes.
@@ -365,7 +365,7 @@ print(backward_q_learning(torch.zeros(3, 2), states, actions, rewards, gamma=0.9
 # Reaching the goal ends the episode with a reward of 10; bumping into a wall or the border costs 0.1, and one stays where one is.
 # We set $\gamma = 0.9$.
 # A fifth or a half of the cells are walls, drawn at random, again until there is a way.
-# (The authors' code for mazes is not published; `labkit.envs.maze` lists what we chose.)
+# (The authors' code for mazes is not published; these rewards are ours, and `labkit.envs.maze` lists our other choices.)
 #
 # Breadth-first search gives the shortest way.
 # And since we know the maze, **value iteration** gives $Q^*$: it applies the Bellman equation to all states and actions, again and again, until nothing changes.
@@ -395,13 +395,13 @@ lab.show(
 
 # %% [markdown]
 # The blue is $\max_a Q^*$, what each cell is worth (its square root is drawn).
-# Who follows the arrows takes a shortest way, the line.
+# Whoever follows the arrows takes a shortest way, the line.
 #
 # ### One episode, swept
 #
 # Let an agent walk at random until it finds the goal.
 # Then learn from this one episode, once with a backward sweep and once with as many uniform draws.
-# Both are the same update in a different **order**:
+# Both make the same kind of update, equally often; what differs is which transitions come, and in which **order**:
 
 
 # %%
@@ -477,7 +477,7 @@ image_choices(swept, {"order": list(orders), "updates": moments}, width=320, sca
 # Now agents that act by what they know: the best action, and with probability 0.1 a random one.
 # After each episode one backward sweep over an episode drawn from the memory, or as many uniform updates as that episode has steps.
 # We count updates until the **greedy** way (always the best action) is a shortest one.
-# Whoever has not found it after 200 episodes is counted with 200,000 updates, more than it can have made.
+# Whoever has not found it after 200 episodes is counted with 200,000 updates, the most that it can have made.
 
 # %%
 NEVER = 200_000  # 200 episodes of at most 1000 steps: nobody makes more updates
@@ -523,10 +523,10 @@ ax.set(xlabel="updates, backward", ylabel="updates, uniform", xlim=ends, ylim=en
 ax.set(xticks=ticks, xticklabels=ticks, yticks=ticks, yticklabels=ticks)
 ax.minorticks_off()
 ax.legend(frameon=False)
-medians = {name: value for name, value in lab.metrics.items() if name.startswith("table/") and "mazes" not in name}
+medians = {n[6:]: value for n, value in lab.metrics.items() if n.startswith("table/") and "mazes" not in n}
 lab.show(
     figure,
-    alt=f"Updates until the greedy way is a shortest one, a point for each maze, backward on the horizontal axis and uniform on the vertical one, both logarithmic. A dotted diagonal marks equality; points above it are mazes in which backward needs fewer, points at 200,000 those in which the way was never found. The medians: {in_whole_numbers(medians)}.",
+    alt=f"Updates until the greedy way is a shortest one, a point for each maze, backward on the horizontal axis and uniform on the vertical one, both logarithmic. A dotted diagonal marks equality; points above it are mazes in which backward needs fewer, points at 200,000 those in which no shortest way was found within 200 episodes. The medians: {in_whole_numbers(medians)}.",
 )
 lab.claim("table-20")
 lab.claim("table-50")
@@ -535,7 +535,7 @@ lab.claim("table-50")
 # ## 4 · Targets for a network
 #
 # A maze seen through its cell numbers fits into a table, an Atari game does not.
-# So let a network $Q(S, \cdot\,; \theta)$ say the values, with a target network $\hat Q$, its older copy with parameters $\theta^-$.
+# So let a network $Q(S, \cdot\,; \theta)$ give the values, with a target network $\hat Q$, its older copy with parameters $\theta^-$.
 # The network is pulled towards a **target** $y_k$: what the step and $\hat Q$ say that $Q(S_k, A_k)$ should be.
 # Methods differ in this target.
 # One extreme, **Monte Carlo**, asks the network nothing and takes the return that the episode received from there on.
@@ -608,7 +608,7 @@ print("returns:   ", [round(each, 6) for each in returns.tolist()])
 #
 # **How far does a reward reach?**
 # If all values are still 0, a positive reward $n$ steps ahead contributes $(\beta\gamma)^n$ of itself to a target.
-# So $\beta$ is a second discount, but only for the *news*: with a smaller one a reward takes more sweeps to reach early steps.
+# So $\beta$ is a second discount, but only for the *news*: with a smaller one it takes more sweeps until early steps have it in full.
 # Where moves are certain, the values that it all ends with do not depend on $\beta$.
 #
 # Below is an episode of 30 steps of which only the last has a reward.
@@ -637,7 +637,7 @@ def reach_figure(betas):
 # %%
 lab.show(
     reach_figure((0.0, 0.5, 1.0)),
-    alt="Targets by step of an episode with a reward of 1 at its end, for beta 0, 0.5 and 1 and for five-step targets as crosses. All rise towards the end. With beta 0 all but the last stay at half of what is true; with beta 1 all are as high as the truth, 0.05 at the first step; with beta 0.5 they leave the truth within a few steps and near the curve of beta 0. The crosses jump from the truth to the lower curve five steps before the end.",
+    alt="Targets by step of an episode with a reward of 1 at its end, for beta 0, 0.5 and 1 and for five-step targets as crosses. All rise towards the end. With beta 0 all but the last stay at half of what is true; with beta 1 all are as high as the truth, 0.05 at the first step; with beta 0.5 they leave the truth within a few steps and approach the curve of beta 0. The crosses jump from the truth to the lower curve five steps before the end.",
 )
 
 # %% tags=["widget"]
@@ -693,7 +693,7 @@ remember_episode = lab.check(remember_episode)
 # One gradient step on a minibatch: pull $Q(S, A; \theta)$, the value of the action that was *taken*, towards its target.
 # The loss is the authors': the **sum** over the minibatch of Huber losses, half the squared error up to an error of 1, linear beyond.
 #
-# Write it so that it works for a minibatch $(B, \dots)$ and for one of each of $K$ agents at once, $(K, B, \dots)$: index from the last axis.
+# Write it so that it works for a minibatch $(B, \dots)$ and for those of $K$ agents at once, $(K, B, \dots)$: index from the last axis.
 # `net` then answers with $(K, B, A)$, each agent by weights of its own.
 # A loss that adds up all agents has for each of them the gradient of its own loss, so they learn side by side without knowing of each other.
 
@@ -764,7 +764,7 @@ def train(net, methods, envs, plan, g, watch=lambda step, net: None, size=32, ac
 # Each of these takes it a second, and tests something that those before it do not:
 #
 # 1. **a reward**: there is always a reward of 1. Fails if nothing is learned at all.
-# 2. **which state**: one sees 1 or -1, and that is the reward. Fails if states are mixed up with targets.
+# 2. **which state**: one sees 1 or -1, and that is the reward. Fails if states and targets do not belong together.
 # 3. **two steps**: the reward comes after the second. Fails if values do not travel, or are not discounted.
 # 4. **which action**: one action is worth -1, the other 1. Fails if actions are not tried, or are mixed up.
 # 5. **both**: which state and which action, 2 and 4, at once.
@@ -788,8 +788,7 @@ for name in PROBES:
     print(f"{name:13} largest error {off:.2f}", "as it should be" if off < 0.05 else "SOMETHING IS WRONG")
 
 # %% [markdown]
-# And if a part is wrong, where does it show?
-# Break one at a time:
+# Now break one part at a time:
 
 
 # %%
@@ -820,7 +819,7 @@ lab.tell("\n".join([f"| broken | {' | '.join(PROBES)} |", "|---" * (1 + len(PROB
 #
 # ### What there is to learn from
 #
-# How rare is a reward, in a draw of one step? Under random play, in a maze of 10 x 10:
+# How rare is the goal's reward, in a draw of one step? Under random play, in a maze of 10 x 10:
 
 # %%
 play, env = partial(at_random, lab.generator("long walks")), Maze(maze(0), max_steps=1000, **REWARDS)
@@ -829,7 +828,7 @@ wide = sum((walk.rewards > 0).sum() for walk in walks) / sum(len(walk) for walk 
 lab.record("rewarded/10 x 10", wide, unit="share of the steps")
 lab.tell(
     f"Of 20 walks of up to 1,000 random steps {sum(walk.terminated for walk in walks)} arrive, "
-    "and {rewarded/10 x 10:.2%} of all steps reach the goal. An episode that ends there has its reward right where the sweep begins; one that was cut off has none, wherever one begins."
+    "and {rewarded/10 x 10:.2%} of all steps reach the goal. An episode that ends there has that reward right where the sweep begins; one that was cut off has none, wherever one begins."
 )
 
 # %% [markdown]
@@ -871,16 +870,15 @@ lab.show(
 # | **EBU** | your backward targets, $\beta = 0.5$, of whole episodes |
 # | **1-step DQN** | one-step targets of transitions drawn uniformly |
 # | **5-step DQN** | the rewards of five steps, and what the target network says of the state after them |
-# | **prioritized** | one-step targets; transitions with a large error are drawn more often (Schaul et al., 2016), with exponents 0.6 and 0.4 |
+# | **prioritized** | one-step targets; transitions with a large error are drawn more often (Schaul et al., 2016; their exponents 0.6 and 0.4, the second kept constant) |
 # | **mixed** | three quarters of a one-step target and a quarter of the Monte Carlo return, what the episode received (Bellemare et al., 2016) |
 #
 # Agent $i$ of each kind walks in maze $i$ and has the same weights at first.
 # At regular intervals each is tested on four walks with 5 % random actions.
 # We report their mean length over the shortest way. A walk that does not arrive counts as the time limit, 100 steps at `quick` and 200 at `full`.
-# (Random actions keep anybody from a perfect 1.)
 # The claims judge the mean over *all* tests of the training, which rewards whoever learns early; their rivals judge the last quarter.
 #
-# Nothing was tuned for any of the five.
+# No setting was tuned for any one of the five.
 # EBU differs from DQN in its draws, too: whole episodes, each as likely as the others, in minibatches of neighbouring steps, with targets as old as the draw. Section 7 has a control for that, $\beta = 0$.
 
 # %%
@@ -971,7 +969,7 @@ ends = {kind: lab.metrics[f"equal/{kind}/way at the end"] for kind in KINDS}
 areas = {kind: lab.metrics[f"equal/{kind}/way"] for kind in KINDS}
 lab.show(
     figure,
-    alt=f"Length of the way relative to the shortest one, on a logarithmic axis, by steps: means over {config.agents} agents of each kind, with a band between their quartiles; a vertical line marks where random actions have become rare. Over the whole training: {in_numbers(areas)}. In the last quarter: {in_numbers(ends)}.",
+    alt=f"Two panels, left EBU, 1-step and 5-step DQN, right EBU, prioritized and mixed: the way relative to the shortest one, on a logarithmic axis, by steps, means over {config.agents} agents of each kind with a band between their quartiles; a vertical line marks where random actions have become rare. Over the whole training: {in_numbers(areas)}. In the last quarter: {in_numbers(ends)}.",
     headline="ways",
 )
 lab.at_full("ways")
@@ -981,8 +979,8 @@ lab.claim("rare")
 # ### What has it learned?
 #
 # Of your EBU agents take the one in the middle: half of them found shorter ways at the end.
-# Here it is at three moments of its training, beside what is true: shade and arrows are its values and best actions, the line its greedy way.
-# It is asked about each cell by one picture of each digit.
+# Here it is before it began to learn, halfway and at the end, beside what is true: shade and arrows are its values and best actions, the line its greedy way.
+# For each cell it is shown the same picture of each digit.
 
 # %%
 late = equal["EBU"]["way"][-(len(x) // 4) :].mean(0)  # (agents,)
@@ -1017,17 +1015,17 @@ image_choices(walking, {"after": list(moments), "move": list(range(40))}, width=
 
 # %% [markdown]
 # Choose a moment, then let the orange agent walk with `move` (click it and hold the right arrow key).
-# Does a young agent run into a corner and stay there? From which moment on does it reach the lower right?
+# Does it reach the lower right, and from which moment on?
 #
 # ### Is it the target network, or the number of updates?
 #
-# With one-step targets news goes back one step per copy of the target network. With EBU it goes back a whole episode, of which $(\beta\gamma)^n$ is left after $n$ steps.
+# With one-step targets news goes back one step per copy of the target network. With EBU it goes back a whole episode, though early on only $(\beta\gamma)^n$ of it is left after $n$ steps.
 # So part of a lead may be a matter of this period, which is our choice: once more with copies five times as often.
 #
 # And updates count.
 # The authors' code makes one update for every step in the environment, DQN as published one for every four: beside it, EBU makes four times as many gradient steps.
-# (Kielak, 2020, argues for model-based methods that such differences explain much of their data efficiency.)
-# So once more with an update at every fourth step for both; beside EBU at every step that is the published ratio.
+# (Kielak, 2020, says of model-based methods that such differences explain much of their data efficiency.)
+# So once more with an update at every fourth step for both, and so with a quarter of the copies, too; beside EBU at every step that is the published ratio.
 
 # %%
 pair = {"EBU": Backward(0.5), "1-step DQN": Uniform()}  # the library's backward targets, the same numbers in less time
@@ -1082,7 +1080,7 @@ lab.tell(
 # So the same mazes with three factors, once with certain moves and once with one move in five going in a random direction.
 # Beside the ways we measure the **excess**: what an agent thinks a cell is worth (the largest $Q$) minus what it is worth by value iteration, averaged over the cells.
 # At first an agent thinks that all cells are worth about 0, so its excess begins at minus their mean true value; over-estimation is an excess above 0.
-# Cells above and below the truth cancel in it, so on the right is how far values are **off**, whichever way.
+# Cells above and below the truth cancel in it, so the panels on the right show how far values are **off**, whichever way.
 
 # %%
 lab.predict(
@@ -1092,8 +1090,8 @@ lab.predict(
 )
 
 # %%
-plan = {("certain", 0.0): 0.0, ("certain", 1.0): 0.0} | {("random", beta): 0.2 for beta in (0.0, 0.5, 1.0)}
-found, _ = learn("betas", {key: Backward(key[1]) for key in plan}, config.fewer, slips=plan)
+slips = {("certain", 0.0): 0.0, ("certain", 1.0): 0.0} | {("random", beta): 0.2 for beta in (0.0, 0.5, 1.0)}
+found, _ = learn("betas", {key: Backward(key[1]) for key in slips}, config.fewer, slips=slips)
 found["certain", 0.5] = same["EBU"]
 found = {(moves, beta): found[moves, beta] for moves in ("certain", "random") for beta in (0.0, 0.5, 1.0)}
 record_ways("beta", {f"{moves}/{beta:g}": measured for (moves, beta), measured in found.items()})
@@ -1106,7 +1104,7 @@ for (moves, beta), measured in found.items():
 bias = lab.metrics["beta/random/1/excess"]
 lab.reveal("bias", "too low" if bias < -0.3 else "too high" if bias > 0.3 else "within 0.3 of the truth")
 lab.tell(
-    "The control: with $\\beta = 0$ EBU has the targets of one-step DQN, and only draws otherwise. In the same mazes their ways are {beta/certain/0/way:.1f} and {same mazes/1-step DQN/way:.1f} shortest ways long over the training, {beta/certain/0/way at the end:.1f} and {same mazes/1-step DQN/way at the end:.1f} at the end. What separates EBU at $\\beta = 0.5$ from its own control is due to the sweep."
+    "The control: with $\\beta = 0$ EBU has the targets of one-step DQN; only its draws, and the age of its targets, differ. In the same mazes their ways are {beta/certain/0/way:.1f} and {same mazes/1-step DQN/way:.1f} shortest ways long over the training, {beta/certain/0/way at the end:.1f} and {same mazes/1-step DQN/way at the end:.1f} at the end. What separates EBU at $\\beta = 0.5$ from its own control is due to the sweep."
 )
 
 # %%
@@ -1159,8 +1157,8 @@ lab.claims_table()
 #
 # 1. A one-step update teaches something only at the edge of what is known. Order decides how fast the edge moves.
 # 2. How much a sweep gains depends on the episodes, and on what one counts.
-# 3. $\beta$ sets how far news travels within one sweep. The maximum can carry a bias up, but that shows only once values have been learned at all.
-# 4. Count steps *and* updates. A method that is better per step may only have learned more often. In our mazes EBU leads clearly where updates are few; at equal updates mixed-in returns, which need no sweep, do better.
+# 3. $\beta$ sets how far news travels within one sweep. The maximum carries a bias up, more with 1 than with 0.5.
+# 4. Count steps *and* updates. A method that is better per step may only have learned more often. Over the seeds EBU leads where updates, and copies, are few; with one at each step its lead is undecided.
 # 5. Test an agent's parts in worlds where only one thing can go wrong.
 
 # %%
@@ -1338,7 +1336,7 @@ for ax, updates in zip(axes, (3, len(shown[row])), strict=True):
 axes[1].set_xlabel("step")
 lab.show(
     figure,
-    alt=f"The replay memory twice: {len(shown)} episodes as grey rows, the later steps to the right, a green end where the goal was reached, none where an episode was cut off after 60 steps. In one row of {len(shown[row])} steps the sweep has come three steps from the end in the upper picture, and to the start in the lower one, leaving blue targets that fade to the left or break off.",
+    alt=f"The replay memory twice, with beta 0.9: {len(shown)} episodes as grey rows, the later steps to the right, a green end where the goal was reached, none where an episode was cut off after 60 steps. In one row of {len(shown[row])} steps the sweep has come three steps from the end in the upper picture, and to the start in the lower one, leaving blue targets that fade to the left or break off.",
 )
 
 # %% tags=["widget"]
@@ -1352,7 +1350,7 @@ image_choices(
 # %% [markdown]
 # Each row is an episode; green is a goal; rows without green were cut off.
 # The orange step is in hand, those behind it have their targets, in blue, compressed so that small ones show. (The values of the target network are all taken to be 0 here, as early in training.)
-# Where the blue breaks off before the start, the agent had bumped into a wall, and the loss of 0.1 was more than what was left of the news: the maximum takes another action, of value 0, and the news ends there.
+# Where (with $\beta$ above 0; the figure has 0.9) the blue breaks off before the start, the agent had bumped into a wall, and the loss of 0.1 was more than what was left of the news: the maximum takes another action, of value 0, and the news ends there.
 #
 # ### Half of it walls, and adaptive EBU
 #
@@ -1362,14 +1360,10 @@ image_choices(
 # They act in turn; from time to time all take the weights of the one with the best score.
 # (There is no code for it, and we could not confirm details. *Our choices:* each acts for one episode, in turn; a score is the mean return since weights were last copied; networks and target networks are copied, the optimizers' states are not.)
 # Mind the bill: as many gradient steps as learners, for the same steps in the environment.
-#
-# Both take a run at `full`.
 
 
 # %%
-LEARNERS = {"full": (0.0, 0.25, 0.5, 0.75, 1.0), "paper": tuple(k / 10 for k in range(11))}.get(
-    profile
-)  # their factors
+LEARNERS = {"full": (0.0, 0.25, 0.5, 0.75, 1.0), "paper": tuple(k / 10 for k in range(11))}.get(profile)  # factors
 SELECT = 1500 if profile == "full" else 10_000  # steps after which all take the weights of the best
 
 
@@ -1393,7 +1387,7 @@ def adaptive_agents(count):
 
 # %%
 if LEARNERS:
-    ADAPTIVE = 2  # agents: each costs as much as five
+    ADAPTIVE = 2  # agents: each costs as much as all its learners
     dense, _ = learn("dense", pair, config.fewer, density=0.5)
     record_ways("50 % walls", dense)
     adaptive = {"adaptive EBU": adaptive_agents(ADAPTIVE)}
@@ -1423,8 +1417,8 @@ if LEARNERS:
 lab.at_full("harder")
 
 # %% [markdown]
-# The best fixed factor is known only afterwards; but where adaptive EBU has it among its learners, a lead may be no more than that.
-# Two mazes settle nothing: this is a picture, not a verdict.
+# Adaptive EBU may lead a fixed factor only because a better one is among its learners; which is best one knows only afterwards.
+# Two mazes settle nothing.
 #
 # ### Atari
 #
@@ -1445,7 +1439,7 @@ human_normalized = lab.check(human_normalized)
 
 # %% [markdown]
 # The abstract says: the same mean and the same median human-normalized score as DQN after 200 million frames, with 5 % and 10 % of the samples, over 49 games.
-# Among the rivals there are **Retrace** (Munos et al., 2016), which weights the corrections along an episode by how likely the greedy policy is to take its actions, and **optimality tightening** (He et al., 2017), which adds bounds on values by what was received before and after a step.
+# Among the rivals there are **Retrace** (Munos et al., 2016), which weights the corrections along an episode by how likely its target policy is to take the actions, relative to the one that took them, at most 1, and **optimality tightening** (He et al., 2017), which adds bounds on values by what was received before and after a step.
 # Numbers that circulate with it, and that **we could not confirm**, are after 10 million frames, mean and median in percent: EBU 254 and 52, adaptive EBU 348 and 51, optimality tightening 163 and 49, prioritized replay 156 and 40, Retrace 94 and 42, DQN 134 and 40; and DQN after 200 million, 241 and 94.
 # If these are right, the two percentages must mean different lengths of training: at 10 million frames (5 %) the mean has caught up, but the median has not.
 # The review adds that EBU beats DQN in 39 of 49 games; we know no other source for that.
@@ -1472,7 +1466,7 @@ print(f"{10 / 200:.0%} of the samples, {ebu_updates / dqn_updates:.0%} of the up
 # A score means little by itself.
 # Its rivals are random play, and the best score of an agent that always takes the same action (with 5 % random ones): some games are played well by leaning on one key.
 # On Breakout, at 40,000 decisions, both agents stayed below that.
-# So the game is CrazyClimber, in which a climber goes up the front of a house, past windows that close. Of six games in which we trained agents this shortly, in trial runs of one seed each (Breakout, Boxing, Gopher, Krull, Q*bert and this one), it was the only one in which they beat both rivals.
+# So the game is CrazyClimber, in which a climber goes up the front of a skyscraper. Of six games in which we trained agents this shortly, in trial runs of one seed each (Breakout, Boxing, Gopher, Krull, Q*bert and this one), it was the only one in which they beat both rivals.
 
 
 # %%
@@ -1585,13 +1579,13 @@ if game:
 lab.at_full("atari")
 
 # %% [markdown]
-# One game, one agent of each kind, a hundredth of the published decisions, and a $\gamma$ of 0.9 in place of 0.99: this shows how far so many steps get beside random play, no more.
-# In each of the five seeds that we ran, both ended above random play, and one-step DQN above EBU.
+# At `full`: one game, one agent of each kind, a hundredth of the published decisions, and a $\gamma$ of 0.9 in place of 0.99: this shows how far so many steps get beside random play, no more.
+# In each of our five seeds at `full` both ended above random play, and one-step DQN above EBU.
 # Whether EBU plays better than DQN after as many frames as the paper took is **undecided** here.
 #
 # ### What the differences of section 8 change
 #
-# **How many states has the chain?** The review draws states $s_1$ to $s_4$ and speaks of five transitions. Four states are three transitions, four with an end behind them. Five fit if the last state is the end and the episode went back once, $s_1, s_2, s_3, s_2, s_3, s_4$: one step back must be made good, so it costs two. (This is our reading, and what the first diagram shows.)
+# **How many states has the chain?** The review draws states $s_1$ to $s_4$ and speaks of five transitions. Four states are three transitions, four with an end behind them. Five fit if the last state is the end and the episode went back once, $s_1, s_2, s_3, s_2, s_3, s_4$: one step back must be made good, so it costs two. (This is our reading, and what the diagram of section 2 shows.)
 # By your formula, `uniform_updates_mean([1, 2, 1], 1)`, uniform draws then need 12.5 updates, for five straight transitions 25; a sweep makes five in both.
 #
 # **Which episodes are drawn?** The code draws two numbers of $n$ finished episodes by `choice(range(5, n - 3), 2)`: the first five and the last three never come; with eight or fewer the draw is an error; with nine it is the same episode twice.
@@ -1645,7 +1639,7 @@ for name, maker in makers.items():
 # %% [markdown]
 # ### Going further
 #
-# - **Core.** Give one-step DQN four updates for each of EBU's. Where do the curves meet?
+# - **Core.** Give one-step DQN four updates for each of EBU's. Do the curves meet, and where?
 # - **Core.** Let the maze start anywhere (a `gymnasium.Wrapper` will do). Is the backward sweep still of use?
 # - **Stretch.** Write a sweep without the maximum, the $\lambda$-return, and compare its excess with that of EBU at $\beta = \lambda$.
 # - **Stretch.** Replace the maximum by double Q-learning's (choose with $\theta$, evaluate with $\theta^-$). What becomes of the excess at $\beta = 1$?

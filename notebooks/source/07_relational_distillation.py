@@ -199,6 +199,8 @@ config = lab.choose(quick=quick, full=full, paper=as_published)
 #
 # $$L_{\text{RKD}} = \sum_{(x_1, \dots, x_n)} l\big(\psi(t_1, \dots, t_n),\ \psi(s_1, \dots, s_n)\big)$$
 #
+# ![Left, individual distillation: three arrows compare the teacher's outputs t1, t2, t3 one by one with the student's s1, s2, s3, each of which must go where the teacher has it. Right, relational distillation: one arrow compares the triangle of the t, in 64 dimensions, with the triangle of the s, in 16, which has the same shape but is turned, shifted and smaller.](figures/07_relational_distillation/relations.svg)
+#
 # The idea behind it: what a point means is told by its neighbours, not by its coordinates.
 #
 # ## 2 · One output at a time
@@ -210,6 +212,8 @@ config = lab.choose(quick=quick, full=full, paper=as_published)
 # $$L_{\text{KD}} = \tau^2\, \mathrm{KL}\big(\operatorname{softmax}(z_T / \tau)\, \|\, \operatorname{softmax}(z_S / \tau)\big), \qquad L = (1 - \alpha)\, L_{\text{labels}} + \alpha\, L_{\text{KD}}$$
 #
 # The sum in $\mathrm{KL}(p \| q) = \sum_k p_k \log (p_k / q_k)$ is over the classes; it is 0 if both agree. $L_{\text{labels}}$ is the cross-entropy with the labels, at temperature 1, and $\alpha$ shares out the weight. Usual are $\tau = 4$ and $\alpha = 0.9$.
+#
+# ![An image of a 7 goes to a frozen teacher and to a student. A softmax at temperature 4 makes soft labels of the teacher's logits: mostly 7, a little 1 and 9. The student's logits are compared with them at temperature 4, and with the hard label at temperature 1. Both losses are added with weights, and the gradient leads into the student only.](figures/07_relational_distillation/kd.svg)
 #
 # ### Exercise 1 · Distillation at a temperature
 #
@@ -269,6 +273,8 @@ lab.show(
 # Left: at $\tau = 1$ the third class hardly counts; at 4 one sees that it comes before the fourth. Right: the softer the answers, the smaller the gradient. One $1 / \tau$ stands before it, and at high temperatures the difference of the two answers falls as $1 / \tau$, too. The factor $\tau^2$ makes up for both, and the line with it becomes level. Without it KD would be silent beside the labels. (Why the difference falls so: for large $\tau$, $\operatorname{softmax}(z / \tau)_k \approx (1 + (z_k - \bar z) / \tau) / K$, with $\bar z$ the mean of the $K$ logits. So at very high temperatures $\tau^2 \mathrm{KL}$ is, up to a factor, the squared difference of the logits less their means.)
 #
 # ### Hints
+#
+# ![Left, a hint: a regressor, a 1 by 1 convolution, makes five maps of the student's three, and these are compared with the teacher's five. Right, attention transfer: channels are squared and averaged into one map for each network, each map is divided by its length, and the two are compared. Only the hint needs extra parameters; the number of channels may differ in both, height and width may not.](figures/07_relational_distillation/hints.svg)
 #
 # Romero et al. (FitNets) hand over a hidden layer: $\|F_T - r(F_S)\|^2$. (They train up to that layer first and go on with KD. In section 4, as in RepDistiller, the hint is added to the loss of the labels all along.) The student has fewer channels, so a **regressor** $r$, a 1 x 1 convolution, brings them to the teacher's number. It is trained together with the student and thrown away afterwards. The library's `hint_loss(student, teacher, regressor)` takes the mean of the squared differences over images, channels and places in place of their sum:
 
@@ -372,6 +378,8 @@ rkd_distance_loss = lab.check(rkd_distance_loss)
 # **Mathematics.** The **angle potential** of three images is the cosine of the angle at the second of them, $x_j$, the *vertex*:
 #
 # $$\psi_A(t_i, t_j, t_k) = \cos \angle t_i t_j t_k = \langle e^{ij}, e^{kj} \rangle, \qquad e^{ij} = \frac{t_i - t_j}{\|t_i - t_j\|_2}$$
+#
+# ![The teacher's triangle has sides of 3, 4 and 5 with mean 4, the student's sides of 1, 1 and 1.414 with mean 1.138. Divided by their own mean they are 0.75, 1, 1.25 and 0.879, 0.879, 1.243; the cosines at corners 1, 2 and 3 are 0, 0.6, 0.8 and 0, 0.707, 0.707. A table gives the differences and their Huber losses, which are all that the loss sees.](figures/07_relational_distillation/potentials.svg)
 #
 # ### Exercise 6 · All angles of a batch
 #
@@ -978,6 +986,8 @@ for N in (3, 12, 120):
 # **Intuition.** RKD's authors claim most for **metric learning**: an embedding in which images of one class lie near each other, also for classes that were *never trained*. A shop adds a product, a zoo a bird: nobody wants to train anew. There are no logits for such classes. But there are embeddings of their images, with distances and angles among them.
 #
 # The measure is **recall@K** (R@K): the share of images with at least one of their own class among their K nearest others, by the distance of the embeddings. Below, a network *finds more* if its recall@1 is higher. At `quick` digits 0 to 4 are seen and 5 to 9 are not. At `full` and `paper` the 964 characters of 30 alphabets are seen, and the 659 of 20 other alphabets are not (Omniglot).
+#
+# ![A network is trained on images of the digits 0 to 4 and embeds images of the digits 5 to 9, which it has never seen. An arrow leads from each of 15 test images to its nearest other one, solid for the same class, dashed for another. Twelve are solid, so Recall@1 is 0.80.](figures/07_relational_distillation/retrieval.svg)
 #
 # ### Exercise 7 · Recall@K
 #
