@@ -200,9 +200,10 @@ def number_table(ax: plt.Axes, rows: Sequence[str], columns: Sequence[str], valu
     ax.spines[:].set_visible(False)
 
 
-def in_numbers(values: Mapping[str, Any]) -> str:
-    """For alt text: {"a": 0.123, "b": [1, 0.5]} -> "a 0.12; b 1.00, 0.50"."""
-    return "; ".join(f"{name} {', '.join(f'{v:.2f}' for v in np.ravel(value))}" for name, value in values.items())
+def in_numbers(values: Mapping[str, Any], places: int = 2) -> str:
+    """For alt text: {"a": 0.123, "b": [1, 0.5]} -> "a 0.12; b 1.00, 0.50"; `places` behind the point."""
+    told = {name: ", ".join(f"{each:.{places}f}" for each in np.ravel(value)) for name, value in values.items()}
+    return "; ".join(f"{name} {numbers}" for name, numbers in told.items())
 
 
 def _images(images: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,11 +117,6 @@ def greedy_way(walls: np.ndarray, best: Callable[[np.ndarray], int], longest: in
     return way
 
 
-def in_whole_numbers(values: Mapping[str, float]) -> str:
-    """For alt text: {"a": 12.0, "b": -1} -> "a 12; b -1"."""
-    return "; ".join(f"{name} {value:.0f}" for name, value in values.items())
-
-
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +136,7 @@ def maze_picture(
     return shown
 
 
-def draw_maze(ax: Axes, walls: np.ndarray, q: np.ndarray, *, most: float | None = None, way: bool = True) -> int:
+def draw_maze(ax: Axes, walls: np.ndarray, q: np.ndarray, *, most: float | None = None) -> int:
     """A maze with the values q (size * size, 4), an arrow for the best action of each cell that has a way and a value.
 
     The greedy way from the start is drawn as a line. Returns its length; -1 if it never arrives.
@@ -156,9 +151,8 @@ def draw_maze(ax: Axes, walls: np.ndarray, q: np.ndarray, *, most: float | None 
             ax.annotate("", **where, arrowprops={"arrowstyle": "->", "color": "black", "linewidth": 0.9})
     walked = greedy_way(walls, lambda cell: int(q[cell @ (size, 1)].argmax()))
     arrives = (walked[-1] == size - 1).all()
-    if way:
-        line = np.array(walked)
-        ax.plot(line[:, 1], line[:, 0], color=PALETTE[1], linewidth=3, alpha=0.8)
+    line = np.array(walked)
+    ax.plot(line[:, 1], line[:, 0], color=PALETTE[1], linewidth=3, alpha=0.8)
     ax.plot(size - 1, size - 1, marker="*", color=PALETTE[1], markersize=12, markeredgecolor="black")
     ax.set(xticks=[], yticks=[])
     return len(walked) - 1 if arrives else -1

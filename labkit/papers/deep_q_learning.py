@@ -440,27 +440,22 @@ def rollouts(
     *,
     seed: int,
     epsilon: float = 0.0,
-    agents: int = 1,
     longest: int = 100_000,
 ) -> Rollouts:
     """One episode in each environment with the actions of largest q_values(observations (B, ...)), (B, A).
 
-    With probability `epsilon` an action is random. An agent is not changed, its generator not used. For several
-    `agents` the first B / agents environments belong to the first agent, and so on; all agents meet the same seeds and
-    random actions, those of an agent alone. Raises ValueError for actions that are not Discrete from 0, a number of
-    environments that cannot be dealt out to the agents, or an episode of more than `longest` steps.
+    With probability `epsilon` an action is random. An agent is not changed, its generator not used. Raises ValueError
+    for actions that are not Discrete from 0, or an episode of more than `longest` steps.
     """
     actions, generator = action_count(env.single_action_space), torch.Generator().manual_seed(seed)
-    B, each = env.num_envs, env.num_envs // agents
-    if each * agents != B:
-        raise ValueError(f"{B} environments cannot be dealt out to {agents} agents")
+    B = env.num_envs
     returns, lengths = torch.zeros(B), torch.zeros(B, dtype=torch.int64)
     terminated, running = torch.zeros(B, dtype=torch.bool), torch.ones(B, dtype=torch.bool)
-    seen, _ = env.reset(seed=[seed + number for number in range(each)] * agents)
+    seen, _ = env.reset(seed=[seed + number for number in range(B)])
     for _ in range(longest):
         chosen = q_values(seen).argmax(1).cpu()
-        is_random = (torch.rand(each, generator=generator) < epsilon).repeat(agents)
-        anything = torch.randint(actions, (each,), generator=generator).repeat(agents)
+        is_random = torch.rand(B, generator=generator) < epsilon
+        anything = torch.randint(actions, (B,), generator=generator)
         seen, rewards, ended, cut, _ = env.step(torch.where(is_random, anything, chosen).numpy())
         returns += running * torch.as_tensor(rewards)
         lengths += running

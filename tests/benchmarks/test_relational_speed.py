@@ -57,15 +57,35 @@ def compare(benchmark, capsys, name: str, fast: str) -> float:
     return ratio
 
 
-# ---- angles ---------------------------------------------------------------------------------------------------------
+def distances_as_published(x: Tensor) -> Tensor:
+    squares = x.square().sum(1)
+    distances = (squares[:, None] + squares - 2 * x @ x.T).clamp(min=1e-12).sqrt()
+    return distances.masked_fill(torch.eye(len(x), dtype=torch.bool), 0)
 
 
-def test_the_two_formulations_of_the_angle_loss_agree() -> None:
+def distance_loss_as_published(student: Tensor, teacher: Tensor) -> Tensor:
+    def potential(x: Tensor) -> Tensor:
+        distances = distances_as_published(x)
+        return distances / distances[distances > 0].mean()
+
+    with torch.no_grad():
+        wanted = potential(teacher)
+    return F.smooth_l1_loss(potential(student), wanted)
+
+
+@pytest.mark.parametrize(
+    ("loss", "published"),
+    [(rkd_angle_loss, angle_loss_as_published), (rkd_distance_loss, distance_loss_as_published)],
+)
+def test_the_two_formulations_agree(loss: Callable, published: Callable) -> None:
     student, teacher = batch(128)
-    found, expected = rkd_angle_loss(student, teacher), angle_loss_as_published(student, teacher)
+    found, expected = loss(student, teacher), published(student, teacher)
     torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found, expected)]
+    gradients = [torch.autograd.grad(each, student)[0] for each in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4 * gradients[1].abs().max().item())
+
+
+# ---- angles ---------------------------------------------------------------------------------------------------------
 
 
 # Ours comes first: the published one is compared with it.
@@ -86,30 +106,6 @@ def test_the_angle_loss_of_larger_batches(benchmark, capsys, N: int) -> None:
 
 
 # ---- distances ------------------------------------------------------------------------------------------------------
-
-
-def distances_as_published(x: Tensor) -> Tensor:
-    squares = x.square().sum(1)
-    distances = (squares[:, None] + squares - 2 * x @ x.T).clamp(min=1e-12).sqrt()
-    return distances.masked_fill(torch.eye(len(x), dtype=torch.bool), 0)
-
-
-def distance_loss_as_published(student: Tensor, teacher: Tensor) -> Tensor:
-    def potential(x: Tensor) -> Tensor:
-        distances = distances_as_published(x)
-        return distances / distances[distances > 0].mean()
-
-    with torch.no_grad():
-        wanted = potential(teacher)
-    return F.smooth_l1_loss(potential(student), wanted)
-
-
-def test_the_two_formulations_of_the_distance_loss_agree() -> None:
-    student, teacher = batch(128)
-    found, expected = rkd_distance_loss(student, teacher), distance_loss_as_published(student, teacher)
-    torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad(loss, student)[0] for loss in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4 * gradients[1].abs().max().item())
 
 
 @pytest.mark.parametrize("N", [128, 512])

@@ -323,6 +323,10 @@ def test_numbers_are_told_by_name_with_two_decimals(values: dict, said: str) -> 
     assert in_numbers(values) == said
 
 
+def test_numbers_may_be_told_whole() -> None:
+    assert in_numbers({"a": 12.0, "b": [-1, 2.6]}, places=0) == "a 12; b -1, 3"
+
+
 def test_rates_stand_with_their_interval_and_their_number() -> None:
     figure, ax = panels()
     rates(ax, ["none", "half", "all"], [0, 50, 100], 100)

@@ -25,7 +25,6 @@ from labkit.lab.mazes import (
     MazeTests,
     draw_maze,
     greedy_way,
-    in_whole_numbers,
     maze_picture,
 )
 from labkit.papers.deep_q_learning import dense_network
@@ -218,15 +217,14 @@ def test_a_drawn_maze_says_how_long_its_way_is_and_has_an_arrow_where_there_is_a
 def test_arrows_point_where_the_best_action_goes(ax: Axes) -> None:
     walls, q = np.zeros((2, 2), dtype=bool), np.zeros((4, 4))
     q[0, 1] = 1.0  # from the start to the right
-    draw_maze(ax, walls, q, way=False)
+    draw_maze(ax, walls, q)
     (arrow,) = (each for each in ax.get_children() if isinstance(each, Annotation))
     assert arrow.xy[0] > arrow.xyann[0]
     assert arrow.xy[1] == arrow.xyann[1]
 
 
-def test_a_way_that_never_arrives_is_minus_one_and_may_be_left_out(ax: Axes) -> None:
-    assert draw_maze(ax, WALLS[0], bumping()[0].numpy(), way=False) == -1
-    assert len(ax.lines) == 1  # the goal's star
+def test_a_way_that_never_arrives_is_minus_one(ax: Axes) -> None:
+    assert draw_maze(ax, WALLS[0], bumping()[0].numpy()) == -1
 
 
 def test_a_picture_has_dark_walls_deeper_blue_for_higher_values_and_one_marked_cell() -> None:
@@ -240,8 +238,3 @@ def test_a_picture_has_dark_walls_deeper_blue_for_higher_values_and_one_marked_c
     assert paler[1, 0].tolist() == pytest.approx((1 + np.array(BLUE)) / 2)
     assert paler[1, 1].tolist() == [1, 1, 1]
     assert (maze_picture(walls, np.zeros(4))[~walls] == 1).all()
-
-
-def test_numbers_are_told_whole() -> None:
-    assert in_whole_numbers({"a": 12.0, "b": -1, "c": 2.6}) == "a 12; b -1; c 3"
-    assert in_whole_numbers({}) == ""

@@ -463,25 +463,6 @@ def test_rollouts_that_never_arrive_are_truncated_and_random_actions_are_drawn_f
     assert first.terminated.all()
 
 
-def test_each_of_several_agents_walks_as_it_walks_alone() -> None:
-    walls, rules = draw_walls(np.random.default_rng(0), size=4), {"max_steps": 40, "random_moves": 0.2}
-    q = normal(3, 16, 4)
-
-    def mazes(count: int) -> VectorMaze:
-        return VectorMaze(np.stack([walls] * count), **rules)
-
-    def together(seen: np.ndarray) -> Tensor:
-        return q[torch.arange(3).repeat_interleave(5), torch.from_numpy(seen)]
-
-    found = rollouts(together, mazes(15), seed=3, epsilon=0.5, agents=3)
-    for k in range(3):
-        expected = rollouts(lambda seen, k=k: q[k, torch.from_numpy(seen)], mazes(5), seed=3, epsilon=0.5)
-        for all_, own in zip(found, expected, strict=True):
-            assert torch.equal(all_[5 * k : 5 * k + 5], own)
-    with pytest.raises(ValueError, match="cannot be dealt out"):
-        rollouts(together, mazes(4), seed=3, agents=3)
-
-
 def test_a_rollout_that_never_ends_is_stopped() -> None:
     up = torch.tensor([[1.0, 0, 0, 0]])
     with pytest.raises(ValueError, match="longer than 20 steps: limit it with"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tensors import normal
 from torch import Tensor
 
 from labkit.lab.evaluate import macs
 from labkit.papers.em_routing_fast import FittedGaussians, fitted_gaussians
 from labkit.papers.self_routing_capsules import CapsuleNetwork, EMRouting2d, em_routing
-from tests.tensors import normal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import state
+from tensors import normal, seeded
 from torch import Tensor, nn
 
 from labkit.papers import kegnet, tucker
@@ -34,8 +36,6 @@ from labkit.papers.kegnet import (
     train_generator,
 )
 from labkit.papers.relational_distillation import kd_loss
-from tests.networks import state
-from tests.tensors import normal, seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

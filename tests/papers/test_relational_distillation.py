@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
+from tensors import normal, seeded
 from torch import Tensor, nn
 
 from labkit.papers import relational_distillation as paper
@@ -31,7 +32,6 @@ from labkit.papers.relational_distillation import (
     rkd_distance_loss,
     triplet_loss,
 )
-from tests.tensors import normal, seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -449,6 +449,7 @@ NAN = torch.tensor([[1.0, math.nan], [0.0, 1.0], [2.0, 1.0]])
         (lambda: rkd_distance_loss(S[:2], T), "the same batch, got embeddings of 2 and 3 images"),
         (lambda: rkd_angle_loss(S, T[:2]), "the same batch, got embeddings of 3 and 2 images"),
         (lambda: rkd_distance_loss(NAN, T), "embeddings must be finite, but some are NaN or infinite"),
+        (lambda: rkd_distance_loss(S, T - math.inf), "embeddings must be finite"),
         (lambda: rkd_angle_loss(S, NAN), "embeddings must be finite"),
         (lambda: rkd_angle_loss(S, T / 0), "embeddings must be finite"),
         (lambda: rkd_angle_loss(S[None], T[None]), r"a matrix with one row for each image, got the shape \(1, 3, 2\)"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from tensors import normal, seeded
 from torch import Tensor, nn
 
 from labkit.papers.self_routing_capsules import (
@@ -33,7 +34,6 @@ from labkit.papers.self_routing_capsules import (
     spread_loss,
     squash,
 )
-from tests.tensors import normal, seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

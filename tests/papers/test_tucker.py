@@ -12,6 +12,7 @@ import pytest
 import tensorly
 import torch
 from tensorly.decomposition import partial_tucker
+from tensors import normal
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,7 +26,6 @@ from labkit.papers.tucker import (
     tucker2_cost,
     tucker2_linear,
 )
-from tests.tensors import normal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
